@@ -1,0 +1,86 @@
+"""Whole or absent: files and folders are written beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import StoreError
+
+BESIDE = ".beside-"
+"""How the name of an unfinished file or folder begins; whatever bears it may be deleted."""
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write a file to; it takes the place of `path` when the block ends well.
+
+    On any error the unfinished file is removed and `path` stays as it was. Raises StoreError on a full disk.
+    """
+    beside = path.with_name(f"{BESIDE}{os.getpid()}-{path.name}")
+    try:
+        yield beside
+        beside.replace(path)
+    except OSError as error:
+        _explain(error, path)
+        raise
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`; it is renamed to `path` when the block ends well.
+
+    `path` itself must not exist by then. Raises StoreError on a full disk.
+    """
+    beside = path.with_name(f"{BESIDE}{os.getpid()}-{path.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        beside.rename(path)
+    except OSError as error:
+        _explain(error, path)
+        raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete, at any depth, what an interrupted run has left beside its place."""
+    for left in list(folder.rglob(f"{BESIDE}*")):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document, keys in the order given, whole or not at all; NaN is refused (ValueError)."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    with written_beside(path) as beside:
+        beside.write_text(text + "\n", encoding="utf-8")
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _explain(error: OSError, path: Path) -> None:
+    """Raise StoreError for what a user can mend; return for the rest."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise StoreError(
+            f"the disk is full, so {path} was not written: free some space and run the same command again"
+        ) from error
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        raise StoreError(f"{path} cannot be written ({error.strerror}): choose another folder") from error
