@@ -27,7 +27,9 @@ def written_beside(path: Path) -> Iterator[Path]:
     beside = path.with_name(f"{BESIDE}{os.getpid()}-{path.name}")
     try:
         yield beside
+        _flush(beside)
         beside.replace(path)
+        _flush(path.parent)
     except OSError as error:
         _explain(error, path)
         raise
@@ -70,10 +72,27 @@ def write_json(path: Path, value: Any) -> None:
         beside.write_text(text + "\n", encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all. Raises StoreError on a full disk."""
+    with written_beside(path) as beside:
+        beside.write_bytes(content)
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or a folder's list of names is on the disk: a name must never outlive its bytes."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _explain(error: OSError, path: Path) -> None:
