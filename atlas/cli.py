@@ -1,0 +1,326 @@
+"""The command line: parse, call, print. Heavy imports are inside each command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    from atlas.records import Progress
+
+app = typer.Typer(
+    name="atlas",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the pipeline, such as layout.method=umap."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that was made from another configuration.")]
+
+
+def main() -> None:
+    """Run the command line: exit status 0, 1 for an AtlasError, 2 for wrong usage, 130 for Ctrl-C."""
+    # --debug is taken wherever it stands, so that it can be added to the end of a failed command.
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments, prog_name="atlas")
+    except AtlasError as error:
+        if len(arguments) < len(sys.argv) - 1:
+            raise
+        print(f"atlas: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from atlas import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """See what a vision network has learned: build and explore activation atlases."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder for both atlases.")] = Path("demo"),
+    serve: Annotated[bool, typer.Option(" /--no-serve", help="Stop when the atlases are built.")] = True,
+    port: Annotated[int, typer.Option(help="The explorer's port.")] = 5006,
+) -> None:
+    """Build the embedded dataset's atlases, honest and shortcut, and open the explorer."""
+    from atlas.demo import build_demo
+
+    with _progress() as progress:
+        atlases = build_demo(out, progress=progress)
+    for built in atlases:
+        _say(built)
+    if serve:
+        from atlas.explorer import explore
+
+        explore(atlases, port=port)
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="torchvision:NAME, timm:NAME or python:package.module:factory.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="A state dict, .pt or .safetensors.")] = None,
+    input_size: Annotated[
+        int | None, typer.Option(help="Side of the input in pixels; default: the network's own.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the model's layers: kind, output shape, parameters, geometry, bytes per image."""
+    from atlas.models import describe_layers
+
+    found = describe_layers(model, checkpoint=checkpoint, input_size=input_size, folder=Path.cwd())
+    rows = [row.to_dict() for row in found]
+    if as_json:
+        print(json.dumps({"model": model, "layers": rows}))
+        return
+    _table(rows)
+
+
+@app.command()
+def build(
+    pipeline: PipelineFile,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(metavar="NAME.atlas", help="Default: the pipeline's name, here.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say images, bytes, icons and minutes; build nothing.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Run the whole pipeline: dataset to atlas."""
+    from atlas.pipeline import build as build_atlas
+    from atlas.pipeline import plan
+
+    if dry_run:
+        for line in plan(pipeline, overrides=overrides or ()).lines():
+            print(line)
+        return
+    with _progress() as progress:
+        built = build_atlas(pipeline, out, overrides=overrides or (), force=force, progress=progress)
+    _say(built)
+    print(f"atlas explore {built.path}")
+
+
+@app.command()
+def extract(
+    pipeline: PipelineFile,
+    out: Annotated[Path, typer.Option(metavar="NAME.store", help="The store to write.")],
+    overrides: Overrides = None,
+    force: Force = False,
+) -> None:
+    """Run the dataset through the network and keep the activations."""
+    from atlas.pipeline import extract_store
+
+    with _progress() as progress:
+        store = extract_store(pipeline, out, overrides=overrides or (), force=force, progress=progress)
+    for note in store.notes:
+        print(note, file=sys.stderr)
+    print(f"{store.path}: {len(store.images):,} images, layers {', '.join(store.layers)}")
+
+
+@app.command("import")
+def import_(
+    arrays: Annotated[Path, typer.Argument(help=".npz, .npy (with a CSV beside it) or Parquet.")],
+    out: Annotated[Path, typer.Option(metavar="NAME.store", help="The store to write.")],
+    layer: Annotated[str, typer.Option(help="The layer's name in the store.")] = "imported",
+    force: Force = False,
+) -> None:
+    """Make a store from activations computed elsewhere."""
+    from atlas.importing import import_arrays
+
+    with _progress() as progress:
+        store = import_arrays(arrays, out, layer=layer, force=force, progress=progress)
+    print(f"{store.path}: {len(store.images):,} images, layers {', '.join(store.layers)}")
+
+
+@app.command()
+def layout(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A NAME.store folder.")],
+    layer: Annotated[str, typer.Option(help="The layer to lay out.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help=".npz, .csv or .parquet: x, y and state of each sample.")],
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="C", help="Only this class's samples.")
+    ] = None,
+    rows: Annotated[str, typer.Option(help="positions, mean, max, cls or center.")] = "positions",
+    method: Annotated[str, typer.Option(help="tsne, umap or pca.")] = "tsne",
+    neighbors: Annotated[int, typer.Option(help="Neighbours of each sample.")] = 15,
+    metric: Annotated[str, typer.Option(help="cosine or euclidean.")] = "cosine",
+    seed: Annotated[int, typer.Option(help="The generator's seed.")] = 0,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same result every time, more slowly.")
+    ] = False,
+) -> None:
+    """Lay one layer's samples out in two dimensions."""
+    from atlas.layout_table import write_layout
+
+    with _progress() as progress:
+        counts = write_layout(
+            store, layer, out, classes=classes or (), rows=rows, method=method, neighbors=neighbors,
+            metric=metric, seed=seed, deterministic=deterministic, progress=progress,
+        )  # fmt: skip
+    print(f"{out}: " + ", ".join(f"{count:,} {state}" for state, count in counts.items() if count))
+
+
+@app.command()
+def render(
+    pipeline: PipelineFile,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="NAME.atlas", help="The atlas; default: the pipeline's name, here.")
+    ] = None,
+    levels: Annotated[int | None, typer.Option(min=1, help="Render so many levels; default: the pipeline's.")] = None,
+) -> None:
+    """Render the icons that a built atlas still lacks, deeper levels too."""
+    from atlas.pipeline import render_levels
+
+    with _progress() as progress:
+        built = render_levels(pipeline, out, levels=levels, overrides=overrides or (), progress=progress)
+    _say(built)
+
+
+@app.command()
+def explore(
+    atlas: Annotated[list[Path], typer.Argument(metavar="ATLAS...", help="One NAME.atlas folder or more.")],
+    port: Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")] = 5006,
+    show: Annotated[bool, typer.Option(" /--no-show", help="Do not open a browser.")] = True,
+) -> None:
+    """Serve the explorer on this machine."""
+    from atlas.explorer import explore as serve
+
+    serve(atlas, port=port, show=show)
+
+
+@app.command()
+def export(
+    atlas: Annotated[Path, typer.Argument(metavar="ATLAS", help="A NAME.atlas folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder.")],
+    pictures: Annotated[bool, typer.Option(" /--no-pictures", help="Leave the dataset's pictures out.")] = True,
+    force: Force = False,
+) -> None:
+    """Write a static site that works from file:// and any static host."""
+    from atlas.explorer import export as export_site
+
+    with _progress() as progress:
+        page = export_site(atlas, folder, pictures=pictures, force=force, progress=progress)
+    print(page)
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="A store or an atlas.")], as_json: Json = False) -> None:
+    """Say what a store or an atlas holds, and from what it was made."""
+    from atlas.storage.verify import describe
+
+    found = describe(path)
+    print(json.dumps(found) if as_json else json.dumps(found, indent=2, ensure_ascii=False))
+
+
+@app.command()
+def verify(path: Annotated[Path, typer.Argument(help="A store or an atlas.")]) -> None:
+    """Check every hash and schema rule; say what is damaged."""
+    from atlas.storage.verify import verify as find_damage
+
+    damages = find_damage(path)
+    for damage in damages:
+        print(damage)
+    if damages:
+        raise AtlasError(
+            f"{path} has {len(damages)} damaged part{'s' * (len(damages) > 1)}: build it again, or restore the files above"
+        )
+    print(f"{path}: whole")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show stages with an estimate on standard error; Ctrl-C says that finished work is kept."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:<24}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, Any] = {}
+    with Bars(*columns, console=Console(stderr=True), transient=False) as bars:
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        try:
+            yield report
+        except KeyboardInterrupt:
+            bars.console.print("stopped: what is finished is kept; the same command goes on from here", markup=False)
+            raise
+
+
+def _say(built: Any) -> None:
+    """Print what an atlas holds, in two or three lines."""
+    from atlas.storage.verify import describe
+
+    found = describe(built.path)
+    accuracy = found.get("accuracy")
+    print(f"{built.path}: {found['images']:,} images" + (f", accuracy {accuracy:.1%}" if accuracy is not None else ""))
+    for layer in found["layers"]:
+        icons = sum(level["icons"] for level in layer["levels"])
+        print(f"  {layer['name']}: {layer['samples']:,} samples, {len(layer['levels'])} levels, {icons:,} icons")
+    for note in found.get("notes", ()):
+        print(f"  {note}")
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    """Print rows of equal keys under one another, numbers to the right, nothing cut."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        numeric = all(isinstance(row[name], int | None) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    # A pipe or a narrow terminal must not cut names: a line may run on.
+    Console(width=max(Console().width, 200), markup=False, highlight=False).print(table, soft_wrap=True)
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case {"kind": kind, "prefix": prefix}:
+            return f"{kind}, {prefix} before the grid" if prefix else str(kind)
+        case [*sides]:
+            return "×".join(map(str, sides))
+        case int():
+            return f"{value:,}"
+    return str(value)

@@ -1,0 +1,32 @@
+"""The demo: two networks on the embedded dataset, one honest, one that learned a shortcut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atlas.pipeline import build
+from atlas.records import Progress, silent
+from atlas.storage import Atlas
+
+NAMES = ("honest", "shortcut")
+
+
+def shipped(relative: str) -> Path:
+    """Path of a pipeline or manifest that comes with the project: inside the wheel, or in the checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "_shipped" / relative
+    return inside if inside.exists() else package.parent / relative
+
+
+def build_demo(out: str | Path, *, progress: Progress = silent) -> tuple[Atlas, ...]:
+    """Build honest.atlas and shortcut.atlas in the folder `out`; what is already there is kept."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    return tuple(
+        build(
+            shipped(f"pipelines/shapes_{name}.toml"),
+            folder / f"{name}.atlas",
+            progress=lambda stage, done, total, name=name: progress(f"{name}: {stage}", done, total),
+        )
+        for name in NAMES
+    )

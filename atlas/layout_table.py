@@ -1,0 +1,89 @@
+"""One layer of a store laid out and written as a table, for other tools to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.errors import ConfigError, nearest
+from atlas.layouts import compute_layout
+from atlas.records import STATES, Progress, silent
+from atlas.storage import open_store
+from atlas.storage.files import written_beside
+
+
+def write_layout(
+    store: str | Path,
+    layer: str,
+    out: str | Path,
+    *,
+    classes: Sequence[str] = (),
+    rows: str = "positions",
+    method: str = "tsne",
+    neighbors: int = 15,
+    metric: str = "cosine",
+    seed: int = 0,
+    deterministic: bool = False,
+    progress: Progress = silent,
+) -> dict[str, int]:
+    """Lay one layer of a store out and write x, y and state of each sample; return the rows in each state.
+
+    out ends in .npz (row, positions, state), .csv or .parquet (row, image id, label, x, y, state).
+    classes keeps only these classes' samples. Raises LayerError, LayoutError or ConfigError.
+    """
+    target = Path(out)
+    if target.suffix not in _LAYOUT_WRITERS:
+        raise ConfigError(f"{target} has no known ending: use {', '.join(_LAYOUT_WRITERS)}")
+    with open_store(store) as opened:
+        stored = opened.layer(layer)
+        image_of = stored.image_of(rows)
+        select = np.arange(len(image_of))
+        if classes:
+            known = {name: i for i, name in enumerate(opened.classes)}
+            for name in classes:
+                if name not in known:
+                    raise ConfigError(f"{opened.path} has no class '{name}'{nearest(name, known)}")
+            select = np.flatnonzero(np.isin(opened.images.label[image_of], [known[name] for name in classes]))
+        layout = compute_layout(
+            opened, layer=layer, kind=rows, select=select, method=method, neighbors=neighbors,
+            metric=metric, seed=seed, deterministic=deterministic, progress=progress,
+        )  # fmt: skip
+        image = image_of[select]
+        label = opened.images.label[image]
+        columns = {
+            "row": select,
+            "id": np.array(opened.images.ids[:], dtype=object)[image],
+            "label": np.array([opened.classes[i] if i >= 0 else "" for i in label], dtype=object),
+            "x": layout.positions[:, 0],
+            "y": layout.positions[:, 1],
+            "state": np.array(STATES)[layout.state],
+        }
+    with written_beside(target) as beside:
+        _LAYOUT_WRITERS[target.suffix](beside, columns)
+    return layout.counts()
+
+
+def _write_npz(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file, allow_pickle=False, **{k: v.astype(str) if v.dtype == object else v for k, v in columns.items()}
+        )
+
+
+def _write_csv(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    from pyarrow import csv, table
+
+    csv.write_csv(table({name: values.tolist() for name, values in columns.items()}), path)
+
+
+def _write_parquet(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    from pyarrow import parquet, table
+
+    parquet.write_table(table({name: values.tolist() for name, values in columns.items()}), path)
+
+
+_LAYOUT_WRITERS = {".npz": _write_npz, ".csv": _write_csv, ".parquet": _write_parquet}

@@ -1,0 +1,322 @@
+"""The only module that chains the stages: reads a pipeline file, resumes, reports progress.
+
+Beside NAME.atlas stand NAME.store (the activations) and NAME.work (layouts and icons already made).
+The working folder may be deleted at any time: what it held is then made again.
+"""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.config import fingerprint
+from atlas.errors import ConfigError, StoreError
+from atlas.extraction import extract
+from atlas.job import ENGINE, Job, open_job, provenance_of
+from atlas.layouts import bin_into_cells, compute_layout, describe_cells, measure_levels
+from atlas.pictures import cut_patch
+from atlas.records import CellStatistics, Icons, Layout, Level, Progress, silent
+from atlas.rendering import render_icons
+from atlas.storage import ActivationStore, Atlas, AtlasWriter, open_atlas
+from atlas.storage.files import written_beside
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class MappedLayer:
+    """A layer laid out and gridded: one Level with its statistics for each level, coarsest first."""
+
+    index: int
+    name: str
+    layout: Layout
+    levels: tuple[Level, ...]
+    statistics: tuple[CellStatistics, ...]
+
+    def patch_rows(self) -> NDArray[np.int64]:
+        """Sample rows that some cell shows as a real patch, ascending."""
+        rows = np.unique(np.concatenate([s.patches.ravel() for s in self.statistics]))
+        return rows[rows >= 0]
+
+
+def build(
+    pipeline: str | Path,
+    out: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+    progress: Progress = silent,
+) -> Atlas:
+    """Run a whole pipeline file and return the finished atlas.
+
+    out is the atlas folder, NAME.atlas; by default the pipeline's name in the current folder. A
+    build that was stopped goes on; a whole atlas of the same configuration is returned as it is.
+    Raises StoreError when out was made from another configuration, unless force.
+    """
+    target = _target(pipeline, out)
+    job = open_job(pipeline, overrides)
+    if _is_finished(target, job, force=force):
+        return open_atlas(target)
+    work = target.with_suffix(".work")
+    store = _extract(job, target.with_suffix(".store"), force=force, progress=progress)
+    writer = AtlasWriter(
+        target,
+        name=target.stem,
+        fingerprint=job.fingerprint,
+        classes=store.classes,
+        outputs=store.outputs,
+        aligned=store.aligned,
+        skipped=store.skipped,
+        provenance=provenance_of(job, store, target),
+        force=force,
+    )
+    mapped = [_map_layer(job, store, index, work, progress) for index in range(len(job.config.model.layers))]
+    _write_samples(job, store, writer, mapped, progress)
+    for layer in mapped:
+        for level, statistics in zip(layer.levels, layer.statistics, strict=True):
+            if not writer.has_level(layer.index, level.level):
+                writer.write_level(layer.index, level, statistics)
+    _write_icons(job, writer, mapped, job.config.icons.levels, work, progress)
+    return writer.finish()
+
+
+def extract_store(
+    pipeline: str | Path,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+    progress: Progress = silent,
+) -> ActivationStore:
+    """Run a pipeline's dataset through its network and keep the activations. Raises as `build` does."""
+    target = Path(out)
+    if target.suffix != ".store":
+        raise ConfigError(f"{target} is not the name of a store: end it in .store")
+    return _extract(open_job(pipeline, overrides), target, force=force, progress=progress)
+
+
+def render_levels(
+    pipeline: str | Path,
+    out: str | Path | None = None,
+    *,
+    levels: int | None = None,
+    overrides: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Atlas:
+    """Render the icons that a built atlas still lacks, of its `levels` coarsest levels.
+
+    Raises StoreError when the atlas is absent or was made from another configuration.
+    """
+    target = _target(pipeline, out)
+    job = open_job(pipeline, overrides)
+    existing = open_atlas(target)
+    if existing.fingerprint != job.fingerprint:
+        raise StoreError(f"{target} was made from another configuration: build it with this pipeline first")
+    mapped = [
+        MappedLayer(
+            layer.index,
+            layer.name,
+            layer.layout,
+            tuple(level.level for level in layer.levels),
+            tuple(level.statistics for level in layer.levels),
+        )
+        for layer in existing.layers
+    ]
+    writer = AtlasWriter.resume(target)
+    wanted = job.config.icons.levels if levels is None else levels
+    _write_icons(job, writer, mapped, wanted, target.with_suffix(".work"), progress)
+    return writer.finish()
+
+
+def _target(pipeline: str | Path, out: str | Path | None) -> Path:
+    target = Path(out) if out is not None else Path(Path(pipeline).stem + ".atlas")
+    if target.suffix != ".atlas":
+        raise ConfigError(f"{target} is not the name of an atlas: end it in .atlas")
+    return target
+
+
+def _is_finished(target: Path, job: Job, *, force: bool) -> bool:
+    """Whether the same atlas stands there whole; one of another configuration is refused before any work."""
+    if force or not (target / "atlas.json").is_file():
+        return False
+    existing = open_atlas(target)
+    if existing.fingerprint != job.fingerprint:
+        raise StoreError(f"{target} was made from another configuration: use --force to replace it, or another --out")
+    return existing.complete
+
+
+def _extract(job: Job, out: Path, *, force: bool, progress: Progress) -> ActivationStore:
+    config = job.config
+    return extract(
+        job.source,
+        job.model,
+        config.model.layers,
+        out,
+        positions=config.extract.positions,
+        effects=config.extract.effects,
+        tap=config.extract.tap,
+        batch=config.extract.batch,
+        part=config.extract.part,
+        label_to_output=job.label_to_output,
+        max_unreadable=config.data.max_unreadable,
+        workers=config.run.workers,
+        device=config.run.device,
+        force=force,
+        progress=progress,
+    )
+
+
+def _map_layer(job: Job, store: ActivationStore, index: int, work: Path, progress: Progress) -> MappedLayer:
+    """Lay one layer out and grid it; the layout is kept in the working folder."""
+    config = job.config
+    name = config.model.layers[index]
+    stored = store.layers[name]
+    kind = config.layout.rows
+    if kind not in stored.kinds:
+        kinds = ", ".join(stored.kinds)
+        raise ConfigError(f"layer '{name}' has no rows of kind '{kind}': set layout.rows to one of {kinds}")
+    key = fingerprint(
+        [ENGINE, store.fingerprint, name, config.layout.model_dump(), config.run.seed, config.run.deterministic]
+    )
+    cached = work / f"layout-{key}.npz"
+    layout = _read_layout(cached)
+    if layout is None:
+        layout = compute_layout(
+            store,
+            layer=name,
+            kind=kind,
+            method=config.layout.method,
+            neighbors=config.layout.neighbors,
+            metric=config.layout.metric,
+            seed=config.run.seed,
+            deterministic=config.run.deterministic,
+            progress=progress,
+        )
+        _save_layout(cached, layout)
+    levels = _grid(job, layout, stored.image_of(kind))
+    return MappedLayer(index, name, layout, levels, _describe(job, store, name, levels, progress))
+
+
+def _grid(job: Job, layout: Layout, image_of: NDArray[np.int64]) -> tuple[Level, ...]:
+    grid = job.config.grid
+    auto = grid.levels == "auto"
+    count = measure_levels(layout, image_of, min_images=grid.min_images) if auto else grid.levels
+    return tuple(bin_into_cells(layout, image_of, level=z, min_images=grid.min_images) for z in range(count))
+
+
+def _describe(
+    job: Job, store: ActivationStore, name: str, levels: Sequence[Level], progress: Progress
+) -> tuple[CellStatistics, ...]:
+    kind = job.config.layout.rows
+    stored, images = store.layers[name], store.images
+    image_of, effects = stored.image_of(kind), stored.effects(kind)
+    return tuple(
+        describe_cells(
+            level,
+            stored.rows(kind),
+            image_of,
+            labels=images.label,
+            predictions=images.prediction if store.aligned else None,
+            confidence=images.confidence,
+            effects=effects,
+            classes=len(store.classes),
+            progress=lambda _, done, total, z=level.level: progress(f"cells {name} level {z}", done, total),
+        )
+        for level in levels
+    )
+
+
+def _write_samples(
+    job: Job, store: ActivationStore, writer: AtlasWriter, mapped: Sequence[MappedLayer], progress: Progress
+) -> None:
+    """Write images, thumbnails, samples and patches, whatever of them is not there yet."""
+    config = job.config
+    images = store.images
+    if not writer.has_images():
+        writer.write_images(images.ids, images.label, images.prediction, images.confidence, images.width, images.height)
+    # Two cells' patches often come from one picture, and rows are in the order of images.
+    read = functools.lru_cache(maxsize=16)(lambda image: job.source.read(int(images.index[image])))
+    workers = worker_count(config.run.workers)
+    if not writer.has_thumbnails():
+        writer.write_thumbnails(read, workers, progress)
+    kind = config.layout.rows
+    for layer in mapped:
+        stored = store.layers[layer.name]
+        image_of, box = stored.image_of(kind), stored.box(kind)
+        if not writer.has_samples(layer.index):
+            settings = {**config.layout.model_dump(mode="json"), "seed": config.run.seed}
+            writer.write_layer_samples(
+                layer.index,
+                name=layer.name,
+                kind=kind,
+                channels=stored.shape.channels,
+                layout=layer.layout,
+                image_of=image_of,
+                uv=stored.uv(kind),
+                box=box,
+                settings=settings,
+                icon_size=config.icons.size,
+                patch_size=config.icons.size,
+            )
+        if not writer.has_patches(layer.index):
+            rows = layer.patch_rows()
+            cut = functools.partial(_cut, read, rows, image_of, box, config.icons.size)
+            writer.write_patches(layer.index, rows, cut, workers, progress)
+
+
+def _cut(
+    read: Any, rows: NDArray[np.int64], image_of: NDArray[np.int64], box: NDArray[np.float32], size: int, k: int
+) -> NDArray[np.uint8]:
+    picture: Image = read(int(image_of[rows[k]]))
+    return cut_patch(picture, box[rows[k]], size)
+
+
+def _write_icons(
+    job: Job, writer: AtlasWriter, mapped: Sequence[MappedLayer], levels: int, work: Path, progress: Progress
+) -> None:
+    """Render icons, coarse levels of every layer first, so that the explorer is useful early."""
+    config = job.config
+    for z in range(levels):
+        for layer in mapped:
+            if z >= len(layer.levels) or writer.has_level(layer.index, z, icons=True):
+                continue
+            level, statistics = layer.levels[z], layer.statistics[z]
+            stage = f"icons {layer.name} level {z}"
+            icons: Icons = render_icons(
+                job.model,
+                layer.name,
+                statistics.mean[level.kept],
+                tap=config.extract.tap,
+                size=config.icons.size,
+                steps=config.icons.steps,
+                backend=config.icons.backend,
+                device=config.run.device,
+                seed=config.run.seed,
+                deterministic=config.run.deterministic,
+                cache=work / "icons",
+                progress=lambda _, done, total, stage=stage: progress(stage, done, total),
+            )
+            writer.write_level(layer.index, level, statistics, icons)
+
+
+def _read_layout(path: Path) -> Layout | None:
+    """Return a kept layout; an absent one is None, and so is one that a crash or a hand has damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Layout(arrays["positions"], arrays["state"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _save_layout(path: Path, layout: Layout) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_beside(path) as beside, beside.open("wb") as file:
+        np.savez(file, positions=layout.positions, state=layout.state)
