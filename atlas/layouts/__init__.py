@@ -2,5 +2,6 @@
 
 from atlas.layouts.cells import describe_cells
 from atlas.layouts.grid import bin_into_cells, choose_levels, gridded, measure_levels
+from atlas.layouts.layout import compute_layout
 
-__all__ = ["bin_into_cells", "choose_levels", "describe_cells", "gridded", "measure_levels"]
+__all__ = ["bin_into_cells", "choose_levels", "compute_layout", "describe_cells", "gridded", "measure_levels"]

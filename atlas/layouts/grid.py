@@ -65,13 +65,15 @@ def measure_levels(layout: Layout, image_of: NDArray[np.integer[Any]], *, min_im
     """Say how many levels a layout carries, from 1 to 7.
 
     The deepest is the last at which at least 85 % of the samples on the grid lie in cells of min_images distinct
-    images: the rule follows the map's own density, and several positions of one image count once.
+    images: the rule follows the map's own density, and several positions of one image count once. It is at most one
+    more than `choose_levels` foretells, since tight clusters would fill ever smaller cells.
     """
-    for level in range(1, MAX_LEVELS):
+    deepest = min(MAX_LEVELS, choose_levels(len(np.unique(np.asarray(image_of))), min_images=min_images) + 1)
+    for level in range(1, deepest):
         binned = bin_into_cells(layout, image_of, level=level, min_images=min_images)
         if binned.samples[binned.kept].sum() < COVERED * len(binned.members):
             return level
-    return MAX_LEVELS
+    return deepest
 
 
 def _distinct(cell: NDArray[np.int64], image: NDArray[np.integer[Any]], cells: int) -> NDArray[np.int32]:

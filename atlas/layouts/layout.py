@@ -1,0 +1,166 @@
+"""A layer's rows to places on the map: the one road from activations to a Layout."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.errors import LayoutError, nearest
+from atlas.layouts.neighbors import find_neighbors
+from atlas.layouts.place import fill_unit_square, mark_outliers, place_by_pca, place_by_tsne, place_by_umap
+from atlas.layouts.reduce import COMPONENTS, Metric, Survey, reduce_rows, survey_rows
+from atlas.layouts.rows import Rows, Selected, resident
+from atlas.records import STATES, Layout, Progress, RowKind, silent
+
+if TYPE_CHECKING:
+    from atlas.storage.store import ActivationStore
+
+METHODS = ("tsne", "umap", "pca")
+METRICS = ("cosine", "euclidean")
+FITTED, OUTLIER, DUPLICATE = (STATES.index(name) for name in ("fitted", "outlier", "duplicate"))
+
+
+def compute_layout(
+    rows: ActivationStore | NDArray[Any],
+    *,
+    layer: str | None = None,
+    kind: RowKind | None = None,
+    select: NDArray[np.integer[Any]] | None = None,
+    method: str = "tsne",
+    neighbors: int = 15,
+    metric: str = "cosine",
+    seed: int = 0,
+    deterministic: bool = False,
+    progress: Progress = silent,
+) -> Layout:
+    """Lay samples out in the unit square: what lies close together activates the network alike.
+
+    rows: an opened store, of which `layer` and `kind` name the rows (the only layer, the first kind, if left out), or
+    an array (rows, channels). select: the indices of the rows to lay out; the Layout then has these rows, in this
+    order. Exact copies are laid out once and share a place; rows with NaN or infinity have no place (NaN, state
+    "outlier"); points far from all others are outliers and lie where they lie. The default method is t-SNE: at equal
+    time it keeps three times as many true neighbours as UMAP, and fills the square more evenly. With `deterministic`
+    one core is used, and the same rows and seed give the same bits.
+
+    Raises LayoutError for fewer than 3 distinct finite rows, for as many neighbours as rows, for an unknown method
+    or metric; StoreError for an unknown layer.
+    """
+    _check_names(method, metric, neighbors)
+    source, where = _rows_of(rows, layer, kind, select)
+    with _threads(1 if deterministic else None):
+        kept = resident(source)
+        survey = survey_rows(kept, progress)
+        _check_enough(survey, where, neighbors if method != "pca" else 0)
+        points = reduce_rows(
+            kept,
+            survey,
+            metric=cast(Metric, metric),
+            components=2 if method == "pca" else COMPONENTS,
+            seed=seed,
+            progress=progress,
+        )
+        if np.ptp(points, axis=0).max() == 0:
+            raise LayoutError(
+                f"the rows of {where} all point the same way, so none lies nearer: try metric='euclidean'"
+            )
+        plane = _place(points, method, neighbors, seed, deterministic, progress)
+    if not np.isfinite(plane).all():
+        raise LayoutError(f"{method} did not converge on {where}: try another method or seed")
+    return _assemble(survey, plane)
+
+
+def _place(
+    points: NDArray[np.float32], method: str, neighbors: int, seed: int, deterministic: bool, progress: Progress
+) -> NDArray[np.float64]:
+    if method == "pca":
+        return place_by_pca(points)
+    threads = 1 if deterministic else _cores()
+    progress("neighbours", 0, 1)
+    found = find_neighbors(points, neighbors, seed=seed)
+    progress("neighbours", 1, 1)
+    if method == "tsne":
+        return place_by_tsne(points, found, seed=seed, threads=threads, progress=progress)
+    return place_by_umap(points, found, seed=seed if deterministic else None, threads=threads, progress=progress)
+
+
+def _assemble(survey: Survey, plane: NDArray[np.float64]) -> Layout:
+    """Scale the distinct rows' places and hand them on to their copies."""
+    distinct = survey.distinct
+    outlier = mark_outliers(plane)
+    positions = np.full((len(survey.first), 2), np.nan, np.float32)
+    state = np.full(len(survey.first), OUTLIER, np.uint8)
+    positions[distinct] = fill_unit_square(plane, outlier)
+    state[distinct] = np.where(outlier, OUTLIER, FITTED)
+    copies = np.flatnonzero((survey.first >= 0) & (survey.first != np.arange(len(survey.first))))
+    first = survey.first[copies]
+    positions[copies] = positions[first]
+    state[copies] = np.where(state[first] == OUTLIER, OUTLIER, DUPLICATE)
+    return Layout(positions, state)
+
+
+def _rows_of(
+    rows: ActivationStore | NDArray[Any],
+    layer: str | None,
+    kind: RowKind | None,
+    select: NDArray[np.integer[Any]] | None,
+) -> tuple[Rows, str]:
+    """The matrix to lay out, and how to name it in a message."""
+    source: Rows
+    if isinstance(rows, np.ndarray) or not hasattr(rows, "layer"):
+        array = np.asarray(rows)
+        if array.ndim != 2 or not (np.issubdtype(array.dtype, np.number) and not np.iscomplexobj(array)):
+            raise LayoutError(f"the array is {array.dtype} {array.shape}: give real numbers (rows, channels)")
+        source, where = array, "the array"
+    else:
+        stored = rows.layer(layer)
+        source, where = stored.rows(kind), f"layer '{stored.name}' of {rows.path}"
+    if select is None:
+        return source, where
+    chosen = np.asarray(select, np.int64)
+    if chosen.size and not (chosen.min() >= 0 and chosen.max() < source.shape[0]):
+        raise LayoutError(f"select names rows outside 0 to {source.shape[0] - 1} of {where}")
+    return Selected(source, chosen), where
+
+
+def _check_names(method: str, metric: str, neighbors: int) -> None:
+    for what, name, known in (("method", method, METHODS), ("metric", metric, METRICS)):
+        if name not in known:
+            hint = nearest(name, known)
+            raise LayoutError(f"there is no layout {what} '{name}'{hint} (known: {', '.join(known)})")
+    if neighbors < 2:
+        raise LayoutError(f"neighbors is {neighbors}: a layout needs at least 2")
+
+
+def _check_enough(survey: Survey, where: str, neighbors: int) -> None:
+    """Raise LayoutError when the rows are too few, too alike, or fewer than the neighbours asked for."""
+    total, finite, distinct = len(survey.first), int((survey.first >= 0).sum()), len(survey.distinct)
+    if not total:
+        raise LayoutError(f"{where} has no rows to lay out")
+    if not finite:
+        raise LayoutError(f"all {total} rows of {where} hold NaN or infinity: check the checkpoint and preprocessing")
+    if not survey.alive.any() and finite > 1:
+        raise LayoutError(f"all {finite} rows of {where} are equal: the layer is dead, choose another one")
+    if distinct < 3:
+        raise LayoutError(f"{where} has {distinct} distinct rows: a layout needs at least 3, take more images")
+    if distinct <= neighbors:
+        raise LayoutError(
+            f"{where} has {distinct} distinct rows, too few for {neighbors} neighbours: "
+            f"set neighbors to at most {distinct - 1}, or take more images"
+        )
+
+
+def _threads(count: int | None) -> AbstractContextManager[Any]:
+    """Hold BLAS and OpenMP to so many threads; None leaves them alone."""
+    if count is None:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    return threadpool_limits(count)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
