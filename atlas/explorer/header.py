@@ -1,0 +1,103 @@
+"""What the page must know before it asks for anything: names, layers, levels and counts."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from atlas.explorer.encode import pack
+from atlas.explorer.shards import MAX_POINTS, Shards
+from atlas.storage.atlas import AtlasLayer
+from atlas.storage.sheets import TILE_SIDE
+
+Home = Literal["server", "site", "notebook"]
+
+
+def page_header(shards: Shards, home: Home, token: str, notes: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The page's first document, ready for JSON. notes: sentences on what this home leaves out."""
+    atlas = shards.atlas
+    return {
+        "home": home,
+        "token": token,
+        "name": atlas.name,
+        "model": _named(atlas.provenance, "model"),
+        "dataset": _named(atlas.provenance, "dataset", "data", "manifest", "source"),
+        "images": len(atlas.images),
+        "skipped": len(atlas.skipped),
+        "accuracy": atlas.accuracy,
+        "classes": list(atlas.classes),
+        "outputs": list(atlas.outputs),
+        "aligned": atlas.aligned,
+        "labelled": bool((atlas.images.label >= 0).any()),
+        "predicted": bool((atlas.images.prediction >= 0).any()),
+        "pictures": shards.pictures,
+        "complete": atlas.complete,
+        "maxPoints": MAX_POINTS,
+        "thumbnailSize": atlas.header.thumbnail_size,
+        "notes": list(notes),
+        "layers": [_layer(shards, layer) for layer in atlas.layers],
+    }
+
+
+def _layer(shards: Shards, layer: AtlasLayer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "pool": layer.pool,
+        "channels": layer.channels,
+        "samples": layer.header.samples,
+        "outliers": layer.header.states.get("outlier", 0),
+        "method": str(layer.layout_settings.get("method", "")),
+        "iconSize": layer.icon_size,
+        "patchSize": layer.patch_size,
+        "bounds": _bounds(shards, layer),
+        "levels": [_level(shards, layer, level.number) for level in layer.levels],
+    }
+
+
+def _level(shards: Shards, layer: AtlasLayer, number: int) -> dict[str, Any]:
+    cells = shards.cells(layer.index, number)
+    side = cells.level.side
+    present = np.zeros((side // TILE_SIDE, side // TILE_SIDE), bool)
+    for tx, ty in cells.tiles:
+        present[ty, tx] = True
+    return {
+        "level": number,
+        "side": side,
+        "cells": len(cells.level),
+        "icons": cells.level.header.icons,
+        "dense": dense_images(cells["images"], cells.level.level.kept),
+        "tiles": pack(np.packbits(present.reshape(-1), bitorder="little")),
+    }
+
+
+def dense_images(images: np.ndarray, kept: np.ndarray) -> float:
+    """Images in a cell at which its icon fills the cell: the median of the kept cells.
+
+    Half of the icons then touch their neighbours, as in the map by Carter et al. (Distill 2019), and the others
+    shrink with their images, area for count.
+    """
+    counts = images[kept] if kept.any() else images
+    return float(np.median(counts)) if len(counts) else 1.0
+
+
+def _bounds(shards: Shards, layer: AtlasLayer) -> list[float]:
+    """Left, bottom, right, top of the cells of the deepest level: what "home" shows."""
+    if not layer.levels:
+        return [0.0, 0.0, 1.0, 1.0]
+    cells = shards.cells(layer.index, layer.levels[-1].number)
+    if not len(cells.level):
+        return [0.0, 0.0, 1.0, 1.0]
+    side, column, row = cells.level.side, cells["column"], cells["row"]
+    return [float(edge / side) for edge in (column.min(), row.min(), column.max() + 1, row.max() + 1)]
+
+
+def _named(provenance: Any, *keys: str) -> str:
+    """A name out of the provenance, wherever its writer put it; empty when it holds none."""
+    for key in keys:
+        value = provenance.get(key)
+        if isinstance(value, dict):
+            value = value.get("name") or value.get("factory")
+        if isinstance(value, str):
+            return value
+    return ""

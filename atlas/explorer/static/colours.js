@@ -1,0 +1,57 @@
+/* Colours of classes and numbers. Ten hues made to stay apart for colour-blind readers (Petroff 2021, arXiv
+ * 2107.02270); further classes repeat them darker, then lighter. */
+
+const HUES = [
+  [0x3f, 0x90, 0xda], [0xff, 0xa9, 0x0e], [0xbd, 0x1f, 0x01], [0x83, 0x2d, 0xb6], [0x94, 0xa4, 0xa2],
+  [0xa9, 0x6b, 0x59], [0xe7, 0x63, 0x00], [0x2f, 0x8f, 0x6b], [0x71, 0x75, 0x81], [0x6f, 0xc4, 0xd1],
+];
+const SHADES = [[0, 0], [0, 0.42], [255, 0.5]]; // towards this grey, by this share
+const UNKNOWN = [0x8a, 0x8f, 0x98];
+const RIGHT = [0x3f, 0x90, 0xda];
+const WRONG = [0xe7, 0x63, 0x00];
+// Low, middle, high confidence: one hue from pale to dark, read without colour vision.
+const RAMP = [[0xf2, 0xc9, 0x4c], [0xc2, 0x5b, 0x56], [0x3b, 0x1c, 0x62]];
+
+function classColour(index) {
+  if (index < 0) return UNKNOWN;
+  const [towards, share] = SHADES[Math.floor(index / HUES.length) % SHADES.length];
+  return HUES[index % HUES.length].map((value) => Math.round(value + (towards - value) * share));
+}
+
+function rampColour(share) {
+  const at = Math.min(1, Math.max(0, share)) * (RAMP.length - 1);
+  const low = Math.min(RAMP.length - 2, Math.floor(at));
+  return RAMP[low].map((value, i) => Math.round(value + (RAMP[low + 1][i] - value) * (at - low)));
+}
+
+const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
+
+/** Colour modes that this atlas can offer, in the order of the menu. */
+function colourModes(header) {
+  const modes = [];
+  if (header.labelled) modes.push(["label", "Label"]);
+  if (header.predicted) modes.push(["prediction", "Prediction"]);
+  if (header.labelled && header.predicted && header.aligned) modes.push(["correct", "Correct or wrong"]);
+  if (header.predicted) modes.push(["confidence", "Confidence"]);
+  modes.push(["plain", "One colour"]);
+  return modes;
+}
+
+/** For a colour mode: each point's group (an index, -1 unknown), the groups' names and colours. */
+function groupPoints(header, points, mode) {
+  const { label, prediction, confidence } = points;
+  if (mode === "label") return { group: label, name: (i) => header.classes[i] ?? "no label", colour: classColour };
+  if (mode === "prediction") {
+    return { group: prediction, name: (i) => header.outputs[i] ?? "no prediction", colour: classColour };
+  }
+  if (mode === "correct") {
+    const group = label.map((value, i) => (value < 0 || prediction[i] < 0 ? -1 : Number(value !== prediction[i])));
+    return { group, name: (i) => ["correct", "wrong"][i] ?? "unknown", colour: (i) => [RIGHT, WRONG][i] ?? UNKNOWN };
+  }
+  if (mode === "confidence") {
+    const group = Int32Array.from(confidence, (value) => (value === 255 ? -1 : Math.min(9, Math.floor(value / 25.4))));
+    const name = (i) => (i < 0 ? "unknown" : `${i * 10} to ${i * 10 + 10} %`);
+    return { group, name, colour: (i) => (i < 0 ? UNKNOWN : rampColour((i + 0.5) / 10)), ordered: true };
+  }
+  return { group: new Int32Array(label.length), name: () => "samples", colour: () => HUES[0] };
+}

@@ -1,0 +1,289 @@
+/* The panel on the right: what is in view, or all about one cell. */
+
+const BARS = 10;
+
+class Panel {
+  /** actions: {close(), filter(index | null)} */
+  constructor(header, shards, tiles, actions) {
+    Object.assign(this, { header, shards, tiles, actions });
+    this.element = h("aside", { class: "panel", "aria-label": "Details" });
+    this.shown = null;
+  }
+
+  // ---- the overview ----
+
+  showOverview(census, points, state) {
+    this.shown = null;
+    const { header } = this;
+    if (points === null) {
+      this.element.replaceChildren(this.help, h("p", { class: "quiet" }, "Loading the samples …"));
+      return;
+    }
+    const { groups } = points;
+    const whole = points.length < points.total ? `${count(points.length)} drawn samples` : `${count(points.total)} samples`;
+    const order = [...census.counts].sort((a, b) => (groups.ordered ? b[0] - a[0] : b[1] - a[1]));
+    const named = state.colour === "prediction" ? header.outputs : header.classes;
+    const filterable = state.colour === (header.labelled ? "label" : "prediction");
+    const most = Math.max(1, ...census.counts.values());
+    const rows = order.slice(0, BARS + 2).map(([group, samples]) =>
+      this._groupRow(group, samples, most, census.inView, groups, filterable ? state.only : null, filterable),
+    );
+    const rest = order.length - rows.length;
+    this.element.replaceChildren(
+      this.help,
+      h("h2", {}, "In view"),
+      h("p", { class: "quiet" }, `${count(census.inView)} of ${whole}`),
+      state.colour === "plain" ? "" : h("h3", {}, headingOf(state.colour)),
+      state.colour === "plain" ? "" : h("div", { class: "bars", role: "list" }, rows),
+      rest > 0 ? h("p", { class: "quiet" }, `and ${counted(rest, "other class", "other classes")} in view`) : "",
+      filterable && named.length > 1 ? this._classPicker(named, state.only) : "",
+      h("p", { class: "hint" }, "Point at a cell to see what it holds; click it for its real pictures."),
+    );
+  }
+
+  _groupRow(group, samples, most, all, groups, only, filterable) {
+    const chosen = only === group;
+    const row = [
+      h("span", { class: "swatch", style: { background: css(groups.colour(group)) } }),
+      h("span", { class: "name" }, groups.name(group)),
+      bar(samples / most, css(groups.colour(group))),
+      h("span", { class: "figure" }, percent(samples / all, samples / all < 0.1 ? 1 : 0)),
+    ];
+    if (!filterable || group < 0) return h("div", { class: "bar-row", role: "listitem" }, row);
+    const click = () => this.actions.filter(chosen ? null : group);
+    return h("button", { class: "bar-row", role: "listitem", "aria-pressed": String(chosen), click }, row);
+  }
+
+  _classPicker(names, only) {
+    const list = h("datalist", { id: "class-names" }, names.map((name) => h("option", { value: name })));
+    const choose = (event) => {
+      const index = names.indexOf(event.target.value);
+      if (index >= 0) this.actions.filter(index);
+    };
+    const placeholder = `Show one of ${count(names.length)} classes …`;
+    const input = h("input", { type: "search", list: "class-names", placeholder, "aria-label": placeholder, change: choose });
+    if (only !== null) input.value = names[only];
+    const clear = h("button", { class: "quiet-button", click: () => this.actions.filter(null) }, "Show all");
+    return h("div", { class: "picker" }, input, list, only === null ? "" : clear);
+  }
+
+  // ---- one cell ----
+
+  /** Show a cell as found by TileLayer.cellAt; what its other shards bring is added when they arrive. */
+  showCell(found) {
+    this.shown = found;
+    const { cell, column, row, level, layer } = found;
+    const detail = this._detail();
+    const title = titleOf(cell, this.header);
+    const where = `Level ${level.level}, column ${column}, row ${row} from the bottom`;
+    const close = h("button", { class: "close", "aria-label": "Close the details", click: () => this.actions.close() }, "×");
+    this.element.replaceChildren(
+      h("div", { class: "panel-head" }, h("div", {}, h("h2", {}, title), h("p", { class: "quiet" }, where)), close),
+      this._portrait(found, detail),
+      this._numbers(cell),
+      ...(detail === null
+        ? [h("p", { class: "quiet" }, "Loading the details …")]
+        : [this._patches(detail, layer), this._labels(cell), this._effects(detail), this._ids(detail)]),
+    );
+    this.element.scrollTop = 0;
+  }
+
+  /** Called when a shard arrives or a sheet is decoded: repaint the parts of the shown cell that waited for it. */
+  refresh(key) {
+    if (this.shown === null) return;
+    const portrait = this.element.querySelector(".portrait .cell-picture");
+    if (portrait?.classList.contains("empty")) portrait.replaceWith(cellPicture(this.shown, this.tiles, 9.5));
+    if (key.startsWith("detail/")) this.showCell(this.shown);
+    if (key.startsWith("patch/") || key.startsWith("thumb/")) this._paintPatches?.();
+  }
+
+  _detail() {
+    const { tile, slot } = this.shown;
+    return this.shards.get(`detail/${tile.key}`)?.cells[slot] ?? null;
+  }
+
+  _portrait(found, detail) {
+    const words = detail === null ? null : trust(detail.scores, detail.patches);
+    const scores = detail?.scores;
+    return h(
+      "div",
+      { class: "portrait" },
+      cellPicture(found, this.tiles, 9.5),
+      words === null
+        ? ""
+        : h(
+            "div",
+            { class: "trust" },
+            h("p", { class: `verdict ${words.tone}` }, words.verdict),
+            h("p", {}, words.reason),
+            scores ? h("p", {}, strengthWords(scores.strength)) : "",
+          ),
+    );
+  }
+
+  _numbers(cell) {
+    const pairs = [
+      [count(cell.images), cell.images === 1 ? "image" : "images"],
+      [count(cell.samples), cell.samples === 1 ? "sample" : "samples"],
+    ];
+    if (cell.accuracy !== null) pairs.push([percent(cell.accuracy), "accuracy"]);
+    if (cell.confidence !== null) pairs.push([percent(cell.confidence), "confidence"]);
+    return h("dl", { class: "numbers" }, pairs.map(([value, name]) => h("div", {}, h("dd", {}, value), h("dt", {}, name))));
+  }
+
+  _patches(detail, layer) {
+    if (!this.header.pictures) {
+      return h("p", { class: "quiet" }, "This copy was made without the dataset's pictures.");
+    }
+    if (detail.patches.length === 0) return "";
+    const caption = h("div", { class: "caption" }, h("p", { class: "quiet" }, "Point at one for its picture."));
+    const size = this.header.layers[layer].patchSize;
+    const slots = detail.patches.map((patch, i) => {
+      const show = () => this._caption(caption, patch, layer);
+      const canvas = h("canvas", { width: size, height: size });
+      const title = `${patch.id}\n${labelWords(patch, this.header)}`;
+      return { patch, canvas, button: h("button", { class: "patch", title, pointerenter: show, focus: show, "data-index": i }, canvas) };
+    });
+    this._paintPatches = () => {
+      for (const { patch, canvas } of slots) drawPage(this.shards, `patch/${layer}`, patch, canvas, size);
+      this._repaintCaption?.();
+    };
+    this._repaintCaption = null;
+    this._paintPatches();
+    for (const { patch } of slots) this.shards.get(`thumb/${layer}/${patch.page[0]}`);
+    const heading = `${counted(slots.length, "real patch", "real patches")} nearest to the cell's mean, each of another image`;
+    return h("section", {}, h("h3", {}, heading), h("div", { class: "patches" }, slots.map(({ button }) => button)), caption);
+  }
+
+  /** Under the patches: the whole picture of one, with its box, id and label. */
+  _caption(caption, patch, layer) {
+    const size = this.header.thumbnailSize;
+    const canvas = h("canvas", { width: 2 * size, height: 2 * size, class: "whole" });
+    this._repaintCaption = () => {
+      if (drawPage(this.shards, `thumb/${layer}`, patch, canvas, size)) drawBox(canvas, patch);
+    };
+    this._repaintCaption();
+    const wrong = this.header.aligned && patch.label >= 0 && patch.prediction >= 0 && patch.label !== patch.prediction;
+    caption.replaceChildren(
+      canvas,
+      h(
+        "div",
+        {},
+        h("p", { class: "id" }, patch.id),
+        h("p", { class: wrong ? "wrong" : "" }, labelWords(patch, this.header)),
+        patch.cosine === null ? "" : h("p", { class: "quiet" }, `cosine to the cell's mean ${figure2(patch.cosine)}`),
+      ),
+    );
+  }
+
+  _labels(cell) {
+    if (cell.labels.length === 0) return "";
+    const rows = [];
+    for (let i = 0; i < cell.labels.length && rows.length < BARS; i += 2) {
+      const [index, images] = [cell.labels[i], cell.labels[i + 1]];
+      rows.push(barRow(this.header.classes[index], images / cell.labels[1], css(classColour(index)), count(images)));
+    }
+    const rest = cell.labels.length / 2 - rows.length;
+    const more = rest > 0 ? h("p", { class: "quiet" }, `and ${counted(rest, "other label", "other labels")}`) : "";
+    return h("section", {}, h("h3", {}, "Images by label"), h("div", { class: "bars" }, rows), more);
+  }
+
+  _effects(detail) {
+    if (detail.effects.length === 0) return "";
+    const most = Math.max(...detail.effects.map(([, value]) => Math.abs(value ?? 0))) || 1;
+    const [first, last] = [detail.effects.slice(0, 6), detail.effects.slice(6).slice(-4)];
+    const rows = [...first, ...last.filter(([, value]) => value < 0)].map(([output, value]) =>
+      barRow(this.header.outputs[output], (value ?? 0) / most, value < 0 ? "var(--minus)" : "var(--plus)", signed(value ?? 0), true),
+    );
+    const over = `Mean contribution to each class's logit, over ${counted(detail.effectSamples, "sample")}.`;
+    return h("section", {}, h("h3", {}, "What it speaks for and against"), h("div", { class: "bars" }, rows), h("p", { class: "quiet" }, over));
+  }
+
+  _ids(detail) {
+    if (detail.patches.length === 0) return "";
+    const ids = detail.patches.map((patch) => patch.id).join("\n");
+    const copy = async (event) => {
+      const button = event.currentTarget;
+      await navigator.clipboard?.writeText(ids);
+      button.textContent = "Copied";
+    };
+    const list = h("pre", { class: "ids" }, ids);
+    const label = `Ids of these ${counted(detail.patches.length, "image")}`;
+    return h("details", {}, h("summary", {}, label), list, h("button", { class: "quiet-button", click: copy }, "Copy"));
+  }
+}
+
+const headingOf = (mode) =>
+  ({ label: "Labels", prediction: "Predictions", correct: "Correct or wrong", confidence: "Confidence" })[mode] ?? "";
+
+/** A cell in a few words: its commonest label, else what it speaks for most. */
+function titleOf(cell, header) {
+  if (cell.labels.length > 0) {
+    const name = header.classes[cell.labels[0]];
+    const share = cell.labels[1] / cell.images;
+    return share > 0.8 ? name : share > 0.5 ? `Mostly ${name}` : `${name} and others`;
+  }
+  return cell.effects.length > 0 ? header.outputs[cell.effects[0][0]] : counted(cell.images, "image");
+}
+
+function labelWords({ label, prediction, confidence }, { classes, outputs }) {
+  const words = [];
+  if (label >= 0) words.push(`labelled ${classes[label]}`);
+  if (prediction >= 0) words.push(`predicted ${outputs[prediction]}${confidence === null ? "" : ` at ${percent(confidence)}`}`);
+  return words.join(", ") || "no label";
+}
+
+function bar(share, colour, twoSided = false) {
+  const width = `${Math.abs(share) * (twoSided ? 50 : 100)}%`;
+  const left = twoSided ? (share < 0 ? `calc(50% - ${width})` : "50%") : "0";
+  return h("span", { class: twoSided ? "track two-sided" : "track" }, h("span", { class: "fill", style: { width, left, background: colour } }));
+}
+
+function barRow(name, share, colour, figure, twoSided = false) {
+  return h("div", { class: "bar-row", title: name }, h("span", { class: "name" }, name), bar(share, colour, twoSided), h("span", { class: "figure" }, figure));
+}
+
+/** A cell's icon, or where it has none its best real patch, `side` em wide. */
+function cellPicture(found, tiles, side) {
+  const { cell, tile, slot, layer } = found;
+  const style = { "--side": `${side}em` };
+  const sheet = cell.icon ? tiles.iconSheet(tile, layer) : cell.real ? tiles.realSheet(tile, layer) : null;
+  if (!sheet?.image) return h("div", { class: "cell-picture empty", style }, sheet === null && (cell.icon || cell.real) ? "" : "too few images");
+  const { image, size } = sheet;
+  const canvas = h("canvas", { class: "cell-picture", style, width: size, height: size });
+  const [x, y] = [(slot % TILE_SIDE) * size, Math.floor(slot / TILE_SIDE) * size];
+  canvas.getContext("2d").drawImage(image, x, y, size, size, 0, 0, size, size);
+  return canvas;
+}
+
+const decodedPages = new WeakMap();
+
+/** Draw one slot of a page of 4 x 4 pictures onto a canvas, now or when it is decoded; true when drawn now. */
+function drawPage(shards, kind, { page: [number, slot] }, canvas, size) {
+  const shard = shards.get(`${kind}/${number}`);
+  if (!shard) return false;
+  if (!decodedPages.has(shard)) {
+    decodedPages.set(shard, decodePicture(shard.sheet, () => shards.changed(`${kind}/${number}`)));
+  }
+  const { image } = decodedPages.get(shard);
+  if (image === null) return false;
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(image, (slot % 4) * size, Math.floor(slot / 4) * size, size, size, 0, 0, canvas.width, canvas.height);
+  canvas.dataset.drawn = "yes";
+  return true;
+}
+
+/** Frame a patch inside its picture, which lies letterboxed in a square. */
+function drawBox(canvas, { box, aspect }) {
+  const context = canvas.getContext("2d");
+  const [w, h] = aspect >= 1 ? [1, 1 / aspect] : [aspect, 1];
+  const at = (share, whole, side) => ((1 - whole) / 2 + share * whole) * side;
+  const [left, right] = [at(box[0], w, canvas.width), at(box[2], w, canvas.width)];
+  const [top, bottom] = [at(box[1], h, canvas.height), at(box[3], h, canvas.height)];
+  for (const [colour, line] of [["rgba(255,255,255,.95)", 5], ["#d6266a", 2.5]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = line;
+    context.strokeRect(left + 2, top + 2, Math.max(1, right - left - 4), Math.max(1, bottom - top - 4));
+  }
+}

@@ -1,0 +1,158 @@
+/* The scatter: one point per sample, painted straight into pixels. A stamp of some thirty pixels costs far less than
+ * a canvas arc, so 50,000 points repaint within a frame without a graphics card, where Bokeh's glyphs need seconds. */
+
+const BUCKETS = 256; // a side, for finding the point under the pointer
+const DIM = [0xc9, 0xcd, 0xd4];
+
+class PointLayer {
+  constructor(header, shard) {
+    const { x, y } = shard;
+    this.total = shard.total;
+    const share = (text) => Float32Array.from(unpack(text, Uint16Array), (value) => value / 65535);
+    this.x = share(x);
+    this.y = share(y);
+    this.image = unpack(shard.image, Uint32Array);
+    this.label = unpack(shard.label, Int32Array);
+    this.prediction = unpack(shard.prediction, Int32Array);
+    this.confidence = unpack(shard.confidence, Uint8Array);
+    this.length = this.x.length;
+    this.header = header;
+    this._bucket();
+    this.setColour("plain", null);
+  }
+
+  _bucket() {
+    const at = (i) => this._bucketOf(this.x[i]) + BUCKETS * this._bucketOf(this.y[i]);
+    this.first = new Uint32Array(BUCKETS * BUCKETS + 1);
+    for (let i = 0; i < this.length; i++) this.first[at(i) + 1]++;
+    for (let b = 0; b < BUCKETS * BUCKETS; b++) this.first[b + 1] += this.first[b];
+    const next = this.first.slice();
+    this.inBuckets = new Uint32Array(this.length);
+    for (let i = 0; i < this.length; i++) this.inBuckets[next[at(i)]++] = i;
+  }
+
+  _bucketOf = (value) => Math.min(BUCKETS - 1, Math.max(0, Math.floor(value * BUCKETS)));
+
+  /** Colour by a mode; with `only` (a class index of the labels, or of the predictions without labels) dim the rest. */
+  setColour(mode, only) {
+    this.groups = groupPoints(this.header, this, mode);
+    const colours = new Map();
+    const packed = ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+    const filtered = this.header.labelled ? this.label : this.prediction;
+    this.colour = new Uint32Array(this.length);
+    this.live = new Uint8Array(this.length);
+    for (let i = 0; i < this.length; i++) {
+      const group = this.groups.group[i];
+      if (!colours.has(group)) colours.set(group, packed(this.groups.colour(group)));
+      this.live[i] = only === null || filtered[i] === only ? 1 : 0;
+      this.colour[i] = this.live[i] ? colours.get(group) : packed(DIM);
+    }
+    this.filtered = only !== null;
+  }
+
+  /** Paint into a 2-D context of `width` x `height` device pixels; `ratio` device pixels per CSS pixel. */
+  paint(context, view, ratio, ringed) {
+    const { width, height } = context.canvas;
+    const picture = context.createImageData(width, height);
+    const pixels = new Uint32Array(picture.data.buffer);
+    const radius = this._radius(view) * ratio;
+    const stamp = discStamp(radius, ringed ? 0.9 * ratio : 0, width);
+    const scale = view.scale * ratio;
+    const left = view.figure.x_range.start;
+    const top = view.figure.y_range.end;
+    const reach = stamp.reach;
+    for (const pass of this.filtered ? [0, 1] : [1]) {
+      for (let i = 0; i < this.length; i++) {
+        if (this.live[i] !== pass) continue;
+        const px = Math.round((this.x[i] - left) * scale);
+        const py = Math.round((top - this.y[i]) * scale);
+        if (px < reach || py < reach || px >= width - reach || py >= height - reach) continue;
+        stampAt(pixels, py * width + px, stamp, this.colour[i]);
+      }
+    }
+    context.putImageData(picture, 0, 0);
+  }
+
+  /** CSS pixels: small where points are crowded, growing as the map is zoomed. */
+  _radius(view) {
+    const crowding = Math.sqrt(this.length) / view.scale; // points per CSS pixel along a line
+    return Math.min(5, Math.max(1.3, 0.24 / crowding));
+  }
+
+  /** Index of the point nearest to a place of the frame within `reach` CSS pixels, or -1. */
+  nearest(view, px, py, reach = 7) {
+    const [x, y, far] = [view.worldX(px), view.worldY(py), reach / view.scale];
+    let best = -1;
+    let closest = far * far;
+    for (let by = this._bucketOf(y - far); by <= this._bucketOf(y + far); by++) {
+      for (let bx = this._bucketOf(x - far); bx <= this._bucketOf(x + far); bx++) {
+        const bucket = bx + BUCKETS * by;
+        for (let k = this.first[bucket]; k < this.first[bucket + 1]; k++) {
+          const i = this.inBuckets[k];
+          const distance = (this.x[i] - x) ** 2 + (this.y[i] - y) ** 2;
+          if (distance < closest && this.live[i]) [best, closest] = [i, distance];
+        }
+      }
+    }
+    return best;
+  }
+
+  /** How many samples the frame shows, and of which groups: {inView, live, counts: Map(group -> samples)}. */
+  census(view) {
+    const { x_range: xs, y_range: ys } = view.figure;
+    const counts = new Map();
+    let inView = 0;
+    let live = 0;
+    for (let i = 0; i < this.length; i++) {
+      if (this.x[i] < xs.start || this.x[i] > xs.end || this.y[i] < ys.start || this.y[i] > ys.end) continue;
+      inView++;
+      live += this.live[i];
+      const group = this.groups.group[i];
+      counts.set(group, (counts.get(group) ?? 0) + 1);
+    }
+    return { inView, live, counts };
+  }
+}
+
+/** Offsets and coverages of a disc with a white ring: pixels nearer than `radius`, then `ring` more. */
+function discStamp(radius, ring, stride) {
+  const reach = Math.ceil(radius + ring);
+  const offsets = [];
+  const inks = []; // 0..256: how much of the point's colour covers the pixel
+  const whites = []; // and how much of the ring
+  for (let dy = -reach; dy <= reach; dy++) {
+    for (let dx = -reach; dx <= reach; dx++) {
+      const distance = Math.hypot(dx, dy);
+      const ink = Math.min(1, Math.max(0, radius + 0.5 - distance));
+      const white = ring === 0 ? 0 : Math.min(1, Math.max(0, radius + ring + 0.5 - distance));
+      if (ink + white === 0) continue;
+      offsets.push(dy * stride + dx);
+      inks.push(Math.round(ink * 256));
+      whites.push(Math.round(white * 256));
+    }
+  }
+  return { reach, offsets: Int32Array.from(offsets), inks: Uint16Array.from(inks), whites: Uint16Array.from(whites) };
+}
+
+function stampAt(pixels, at, { offsets, inks, whites }, colour) {
+  for (let k = 0; k < offsets.length; k++) {
+    const place = at + offsets[k];
+    if (inks[k] === 256) {
+      pixels[place] = colour;
+      continue;
+    }
+    let below = pixels[place];
+    if (whites[k] > 0) below = blend(below, 0xffffffff, whites[k]);
+    pixels[place] = blend(below, colour, inks[k]);
+  }
+}
+
+/** `over` at `share` / 256 on top of `below`; both ABGR with straight alpha, `over` opaque. */
+function blend(below, over, share) {
+  if (share === 0) return below;
+  const alpha = below >>> 24;
+  const rest = ((256 - share) * alpha) / 255; // in 256ths
+  const whole = share + rest;
+  const mix = (shift) => Math.round((((over >>> shift) & 255) * share + ((below >>> shift) & 255) * rest) / whole);
+  return ((Math.round((whole * 255) / 256) << 24) | (mix(16) << 16) | (mix(8) << 8) | mix(0)) >>> 0;
+}

@@ -1,0 +1,250 @@
+/* The map's pictures: tiles of 8 x 8 cells, composed here from a sheet of icons (or of real patches), each drawn at
+ * its density on the ground colour. Where a tile is not there yet, the nearest coarser or finer one that is shows. */
+
+const TILE_SIDE = 8;
+const CELL_PX = [48, 96]; // CSS pixels: the level shown automatically is the one whose cells are so wide
+const SMALLEST_CELL_PX = 12; // a locked level gives way to coarser ones when its cells get smaller than this
+const FULL_SHARE = 0.97; // of its cell, for an icon of full size: a hair of ground between neighbours
+const SMALLEST_SHARE = 0.2;
+const FADE_MS = 140;
+const TILES_COMPOSED = 96;
+
+class TileLayer {
+  constructor(header, shards, repaint) {
+    Object.assign(this, { header, shards, repaint });
+    this.tiles = new Map(); // key -> tile, least recently painted first
+    this.present = new Map();
+    this.look = { cells: "icons", density: true, only: null, ground: "#ffffff", dot: "#c9cdd4" };
+  }
+
+  /** Take on how tiles look; composed ones are recomposed as they are painted. */
+  setLook(look) {
+    Object.assign(this.look, look);
+    this.stamp = JSON.stringify(this.look);
+  }
+
+  /** Levels that can be drawn: without pictures of the dataset a level without icons has nothing to show. */
+  levelsOf(layer) {
+    const { levels } = this.header.layers[layer];
+    return levels.filter((level) => level.icons > 0 || this.header.pictures);
+  }
+
+  /** The level for a scale in CSS pixels per unit: the locked one, else the one whose cells are 48 to 96 px wide. */
+  levelFor(layer, scale, locked) {
+    const levels = this.levelsOf(layer);
+    if (levels.length === 0) return null;
+    const wide = (level) => scale / level.side;
+    const fitting = levels.filter((level) => wide(level) >= (locked === null ? CELL_PX[0] : SMALLEST_CELL_PX));
+    const upTo = locked === null ? fitting : fitting.filter((level) => level.level <= locked);
+    return upTo.at(-1) ?? levels[0];
+  }
+
+  /** Whether a level's tile holds any cell. */
+  isPresent(layer, level, tx, ty) {
+    const tiles = level.side / TILE_SIDE;
+    if (tx < 0 || ty < 0 || tx >= tiles || ty >= tiles) return false;
+    const name = `${layer}/${level.level}`;
+    if (!this.present.has(name)) this.present.set(name, unpack(level.tiles, Uint8Array));
+    const bit = ty * tiles + tx;
+    return ((this.present.get(name)[bit >> 3] >> (bit & 7)) & 1) === 1;
+  }
+
+  /** Paint `level` over the frame, in device pixels. Returns true while tiles fade in. */
+  paint(context, view, ratio, layer, level, now) {
+    context.fillStyle = this.look.ground;
+    context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+    let busy = false;
+    for (const [tx, ty] of this.visible(view, layer, level)) {
+      const box = this._box(view, ratio, level, tx, ty);
+      const tile = this.tile(layer, level, tx, ty);
+      const canvas = tile === null ? null : this._composed(tile, layer, level);
+      const shown = canvas === null ? 0 : this._faded(tile, now);
+      if (shown < 1) {
+        busy ||= canvas !== null;
+        this._paintStandIn(context, layer, level, tx, ty, box);
+      }
+      if (canvas === null) continue;
+      context.globalAlpha = shown;
+      context.drawImage(canvas, box.x, box.y, box.width, box.height);
+      context.globalAlpha = 1;
+    }
+    this._forget();
+    return busy;
+  }
+
+  /** [tx, ty] of the level's present tiles within the frame, nearest to the middle first. */
+  visible(view, layer, level) {
+    const { x_range: xs, y_range: ys } = view.figure;
+    const tiles = level.side / TILE_SIDE;
+    const clamp = (value) => Math.min(tiles - 1, Math.max(0, Math.floor(value * tiles)));
+    const found = [];
+    for (let ty = clamp(ys.start); ty <= clamp(ys.end); ty++) {
+      for (let tx = clamp(xs.start); tx <= clamp(xs.end); tx++) {
+        if (this.isPresent(layer, level, tx, ty)) found.push([tx, ty]);
+      }
+    }
+    const [cx, cy] = [((xs.start + xs.end) / 2) * tiles - 0.5, ((ys.start + ys.end) / 2) * tiles - 0.5];
+    // The last asked for is loaded first, so the farthest is asked for first.
+    return found.sort((a, b) => Math.hypot(b[0] - cx, b[1] - cy) - Math.hypot(a[0] - cx, a[1] - cy));
+  }
+
+  /** A tile's cells and pictures, or null while its shard is on its way. */
+  tile(layer, level, tx, ty) {
+    const key = `${layer}/${level.level}/${tx}/${ty}`;
+    let tile = this.tiles.get(key);
+    if (tile !== undefined) {
+      this.tiles.delete(key);
+      this.tiles.set(key, tile);
+    } else {
+      const shard = this.shards.get(`tile/${key}`);
+      if (!shard) return null;
+      const bySlot = new Array(TILE_SIDE * TILE_SIDE).fill(null);
+      for (const cell of shard.cells) bySlot[cell.slot] = cell;
+      tile = { key, tx, ty, level, cells: shard.cells, bySlot, icons: null, real: null, canvas: null };
+      if (shard.icons) tile.icons = decodePicture(shard.icons, this.repaint);
+      this.tiles.set(key, tile);
+    }
+    return tile;
+  }
+
+  _showsReal(level) {
+    return this.header.pictures && (this.look.cells === "pictures" || level.icons === 0);
+  }
+
+  /** The sheet that a tile shows: {image, size, real}, or null while it is on its way. */
+  sheet(tile, layer, level) {
+    return this._showsReal(level) ? this.realSheet(tile, layer) : this.iconSheet(tile, layer);
+  }
+
+  iconSheet(tile, layer) {
+    const size = this.header.layers[layer].iconSize;
+    if (tile.icons === null || tile.icons.broken) return { image: null, size, real: false };
+    return tile.icons.image === null ? null : { image: tile.icons.image, size, real: false };
+  }
+
+  realSheet(tile, layer) {
+    if (tile.real === null && this.header.pictures) {
+      const shard = this.shards.get(`real/${tile.key}`);
+      if (shard) tile.real = decodePicture(shard.sheet, this.repaint);
+      else if (shard === null) tile.real = { image: null, broken: true };
+    }
+    const size = this.header.layers[layer].patchSize;
+    if (tile.real?.broken || !this.header.pictures) return { image: null, size, real: true };
+    return tile.real?.image ? { image: tile.real.image, size, real: true } : null;
+  }
+
+  _composed(tile, layer, level) {
+    if (tile.canvas !== null && tile.stamp === this.stamp) return tile.canvas;
+    const sheet = this.sheet(tile, layer, level);
+    if (sheet === null) return tile.canvas; // the old look stays until the new one is there
+    const side = TILE_SIDE * sheet.size;
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = side;
+    const context = canvas.getContext("2d", { alpha: false });
+    context.fillStyle = this.look.ground;
+    context.fillRect(0, 0, side, side);
+    context.imageSmoothingQuality = "high";
+    for (const cell of tile.cells) this._drawCell(context, cell, sheet, level.dense);
+    tile.born = tile.canvas === null ? performance.now() : -Infinity;
+    tile.canvas = canvas;
+    tile.stamp = this.stamp;
+    return canvas;
+  }
+
+  _drawCell(context, cell, { image, size, real }, dense) {
+    const share = this.look.density ? this.sizeOf(cell, dense) : FULL_SHARE;
+    const [x, y] = [(cell.slot % TILE_SIDE) * size, Math.floor(cell.slot / TILE_SIDE) * size];
+    context.globalAlpha = this.strengthOf(cell);
+    if (image !== null && (real ? cell.real : cell.icon)) {
+      const inset = (size * (1 - share)) / 2;
+      context.drawImage(image, x, y, size, size, x + inset, y + inset, size * share, size * share);
+    } else {
+      // Too few images for an icon: a dot says that there is something.
+      context.fillStyle = this.look.dot;
+      context.beginPath();
+      context.arc(x + size / 2, y + size / 2, size * 0.05, 0, 2 * Math.PI);
+      context.fill();
+    }
+    context.globalAlpha = 1;
+  }
+
+  /** An icon's side as a share of its cell's: area for number of images, full at the level's typical cell. */
+  sizeOf(cell, dense) {
+    return FULL_SHARE * Math.min(1, Math.max(SMALLEST_SHARE, Math.sqrt(cell.images / dense)));
+  }
+
+  /** Opacity under a class filter: by the class's share of the cell's images. */
+  strengthOf(cell) {
+    const { only } = this.look;
+    if (only === null) return 1;
+    const share = shareOfClass(cell, only, this.header.labelled);
+    return share === 0 ? 0.1 : 0.3 + 0.7 * Math.sqrt(share);
+  }
+
+  _faded(tile, now) {
+    if (reducedMotion()) return 1;
+    return Math.min(1, Math.max(0, (now - tile.born) / FADE_MS));
+  }
+
+  /** A tile's place in device pixels, edges rounded so that neighbours meet without a seam. */
+  _box(view, ratio, level, tx, ty) {
+    const unit = TILE_SIDE / level.side;
+    const x = Math.round(view.screenX(tx * unit) * ratio);
+    const y = Math.round(view.screenY((ty + 1) * unit) * ratio);
+    const right = Math.round(view.screenX((tx + 1) * unit) * ratio);
+    const bottom = Math.round(view.screenY(ty * unit) * ratio);
+    return { x, y, width: right - x, height: bottom - y };
+  }
+
+  /** Fill a tile's box with what is there of the nearest coarser level, else of finer ones. */
+  _paintStandIn(context, layer, level, tx, ty, box) {
+    const { levels } = this.header.layers[layer];
+    for (let up = 1; level.level - up >= 0; up++) {
+      const coarse = levels.find((other) => other.level === level.level - up);
+      const tile = coarse && this.tiles.get(`${layer}/${coarse.level}/${tx >> up}/${ty >> up}`);
+      if (!tile?.canvas) continue;
+      const side = tile.canvas.width / 2 ** up;
+      const left = (tx - ((tx >> up) << up)) * side;
+      const top = tile.canvas.height - (ty - ((ty >> up) << up) + 1) * side;
+      context.drawImage(tile.canvas, left, top, side, side, box.x, box.y, box.width, box.height);
+      return;
+    }
+    for (const [dx, dy] of [[0, 0], [1, 0], [0, 1], [1, 1]]) {
+      const tile = this.tiles.get(`${layer}/${level.level + 1}/${2 * tx + dx}/${2 * ty + dy}`);
+      if (!tile?.canvas) continue;
+      const [w, h] = [box.width / 2, box.height / 2];
+      context.drawImage(tile.canvas, box.x + dx * w, box.y + (1 - dy) * h, w, h);
+    }
+  }
+
+  _forget() {
+    for (const key of this.tiles.keys()) {
+      if (this.tiles.size <= TILES_COMPOSED) break;
+      this.tiles.delete(key);
+    }
+  }
+
+  /** The cell of a level at a place of the unit square: {cell, tile, column, row, ...}, or null where none is. */
+  cellAt(layer, level, x, y) {
+    const at = (value) => Math.min(level.side - 1, Math.floor(value * level.side));
+    const [column, row] = [at(x), at(y)];
+    if (x < 0 || y < 0 || x > 1 || y > 1) return null;
+    const [tx, ty] = [Math.floor(column / TILE_SIDE), Math.floor(row / TILE_SIDE)];
+    if (!this.isPresent(layer, level, tx, ty)) return null;
+    const tile = this.tile(layer, level, tx, ty);
+    const slot = (TILE_SIDE - 1 - (row % TILE_SIDE)) * TILE_SIDE + (column % TILE_SIDE);
+    const cell = tile?.bySlot[slot] ?? null;
+    return cell === null ? null : { cell, tile, slot, column, row, layer, level };
+  }
+}
+
+/** A class's share of a cell's images; without labels, 1 where it is among the cell's top effects. */
+function shareOfClass(cell, index, labelled) {
+  if (!labelled) return cell.effects.some(([output]) => output === index) ? 1 : 0;
+  const { labels } = cell;
+  for (let i = 0; i < labels.length; i += 2) if (labels[i] === index) return labels[i + 1] / cell.images;
+  return 0;
+}
+
+const motionQuery = window.matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = () => motionQuery.matches;

@@ -1,0 +1,139 @@
+/* The view: which part of the unit square fills Bokeh's frame. Bokeh's ranges are the only copy of it, so its tools
+ * (pan, wheel, pinch) and the explorer's keys and buttons move the same thing. x runs right, y up; both axes always
+ * have the same scale, in CSS pixels per unit. */
+
+const HOME_MARGIN = 0.04;
+const DEEPEST_CELL_PX = 1024; // as far as zooming in goes
+
+class View {
+  constructor(figure, plot, { deepestSide, home, changed }) {
+    Object.assign(this, { figure, plot, deepestSide, bounds: home, changed });
+    this.size = null;
+    this.centre = null;
+    this.flight = 0;
+    for (const range of [figure.x_range, figure.y_range]) {
+      for (const end of ["start", "end"]) range.properties[end].change.connect(() => this._moved());
+    }
+  }
+
+  /** Bokeh's frame in CSS pixels, relative to the figure's element. */
+  get frame() {
+    const { left, top, width, height } = this.plot.frame.bbox;
+    return { left, top, width, height };
+  }
+
+  get scale() {
+    const { start, end } = this.figure.x_range;
+    return this.frame.width / (end - start);
+  }
+
+  screenX = (x) => (x - this.figure.x_range.start) * this.scale;
+  screenY = (y) => (this.figure.y_range.end - y) * this.scale;
+  worldX = (px) => this.figure.x_range.start + px / this.scale;
+  worldY = (px) => this.figure.y_range.end - px / this.scale;
+
+  /** Take on the frame's present size: the first time go home, later keep centre and scale. */
+  fitFrame() {
+    const { width, height } = this.frame;
+    if (width < 2 || height < 2) return;
+    if (this.size?.width === width && this.size.height === height) return;
+    const first = this.size === null;
+    const wasHome = this.isHome;
+    this.size = { width, height };
+    const [low, high] = this.scaleLimits;
+    this.figure.x_range.setv({ min_interval: width / high, max_interval: width / low });
+    this.figure.y_range.setv({ min_interval: height / high, max_interval: height / low });
+    if (first || wasHome) this.show(this.homeView);
+    else this.show(this.centre);
+  }
+
+  get scaleLimits() {
+    return [this.homeView.scale / 3, (this.deepestSide * DEEPEST_CELL_PX)];
+  }
+
+  get homeView() {
+    const { width, height } = this.size ?? this.frame;
+    const [left, bottom, right, top] = this.bounds;
+    const room = 1 + 2 * HOME_MARGIN;
+    const scale = Math.min(width / ((right - left) * room), height / ((top - bottom) * room));
+    return { x: (left + right) / 2, y: (bottom + top) / 2, scale };
+  }
+
+  get isHome() {
+    if (this.centre === null || this.size === null) return false;
+    const home = this.homeView;
+    return (
+      Math.abs(Math.log(this.centre.scale / home.scale)) < 0.01 &&
+      Math.hypot(this.centre.x - home.x, this.centre.y - home.y) * home.scale < 2
+    );
+  }
+
+  /** Put the point (x, y) in the middle of the frame at `scale` CSS pixels per unit. */
+  show({ x, y, scale }) {
+    const { width, height } = this.frame;
+    const [low, high] = this.scaleLimits;
+    const s = Math.min(Math.max(scale, low), high);
+    const cx = Math.min(Math.max(x, -0.2), 1.2);
+    const cy = Math.min(Math.max(y, -0.2), 1.2);
+    this.centre = { x: cx, y: cy, scale: s };
+    this.quiet = true;
+    this.figure.x_range.setv({ start: cx - width / 2 / s, end: cx + width / 2 / s });
+    this.figure.y_range.setv({ start: cy - height / 2 / s, end: cy + height / 2 / s });
+    this.quiet = false;
+    this.changed();
+  }
+
+  /** Bokeh's tools moved a range: read the view back, at one scale for both axes. */
+  _moved() {
+    if (this.quiet || this.size === null) return;
+    this.flight++; // a hand on the map stops any flight
+    const { x_range: xs, y_range: ys } = this.figure;
+    this.centre = { x: (xs.start + xs.end) / 2, y: (ys.start + ys.end) / 2, scale: this.scale };
+    this.changed();
+  }
+
+  /** Once the tools are done with a frame, undo what they cannot know: unequal scales, and a map out of sight. */
+  settle() {
+    if (this.centre === null) return;
+    const { x_range: xs, y_range: ys } = this.figure;
+    const unequal = Math.abs((this.frame.height / (ys.end - ys.start)) / this.scale - 1) > 1e-3;
+    const { x, y } = this.centre;
+    if (unequal || x < -0.2 || x > 1.2 || y < -0.2 || y > 1.2) this.show(this.centre);
+  }
+
+  /** Fly to a view; a later move of any kind ends the flight. */
+  fly(target, ms = 260) {
+    const from = { ...this.centre };
+    const flight = ++this.flight;
+    if (ms === 0 || window.matchMedia("(prefers-reduced-motion: reduce)").matches) {
+      this.show(target);
+      return;
+    }
+    const begun = performance.now();
+    const step = (now) => {
+      if (flight !== this.flight) return;
+      const t = Math.min(1, Math.max(0, (now - begun) / ms));
+      const eased = 1 - (1 - t) ** 3;
+      const scale = from.scale * (target.scale / from.scale) ** eased;
+      // Zooming moves the world in 1 / scale: so the fixed point of a zoom stays fixed on the way.
+      const share = from.scale === target.scale ? eased : (1 / scale - 1 / from.scale) / (1 / target.scale - 1 / from.scale);
+      this.show({ x: from.x + (target.x - from.x) * share, y: from.y + (target.y - from.y) * share, scale });
+      if (t < 1) requestAnimationFrame(step);
+    };
+    requestAnimationFrame(step);
+  }
+
+  zoomBy(factor) {
+    this.fly({ ...this.centre, scale: this.centre.scale * factor });
+  }
+
+  panBy(right, up) {
+    const { width, height } = this.frame;
+    const { x, y, scale } = this.centre;
+    this.fly({ x: x + (right * width) / scale, y: y + (up * height) / scale, scale }, 200);
+  }
+
+  goHome() {
+    this.fly(this.homeView, 320);
+  }
+}

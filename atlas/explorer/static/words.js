@@ -1,0 +1,48 @@
+/* Numbers as words, and elements that hold text: names of classes and files are only ever text, never HTML. */
+
+/** An element with attributes and children; a string child is text, a function attribute an event handler. */
+function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (name === "style") for (const [property, text] of Object.entries(value)) element.style.setProperty(property, text);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+const count = (value) => Math.round(value).toLocaleString("en");
+const counted = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
+
+function percent(share, digits = 0) {
+  if (share === null || share === undefined) return "–";
+  const text = (share * 100).toFixed(digits);
+  return `${share > 0 && Number(text) === 0 ? "<1" : text} %`;
+}
+
+const figure2 = (value) => (value === null ? "–" : value.toFixed(2));
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toPrecision(2)}`;
+
+/** How far an icon can be believed, judged against the real patches of its cell: {verdict, tone, reason}. */
+function trust(scores, patches) {
+  if (scores === null) return { verdict: "No icon", tone: "none", reason: "too few images, or not rendered yet" };
+  const cosines = patches.map((patch) => patch.cosine).filter((value) => value !== null);
+  const real = cosines.length ? cosines.reduce((sum, value) => sum + value, 0) / cosines.length : null;
+  const { robust, strength } = scores;
+  const compared = real === null || real <= 0 ? robust / 0.75 : robust / real;
+  const weak = strength !== null && strength < 0.5;
+  const against = real === null ? "" : `; its real patches reach ${figure2(real)}`;
+  const seen = `After small shifts, turns and blurs the network still reads it as this cell with cosine ${figure2(robust)}${against}.`;
+  if (robust >= 0.5 && compared >= 0.8 && !weak) return { verdict: "Believable", tone: "good", reason: seen };
+  if (robust >= 0.3 && compared >= 0.5) {
+    return { verdict: weak ? "Faint" : "Believable in part", tone: "fair", reason: seen };
+  }
+  return { verdict: "Not believable", tone: "poor", reason: `${seen} Look at the real pictures instead.` };
+}
+
+function strengthWords(strength) {
+  if (strength === null) return "";
+  return `It excites the cell's direction ${strength.toFixed(1)} × as strongly as the cell's average sample.`;
+}
