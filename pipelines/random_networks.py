@@ -6,12 +6,14 @@ Each factory seeds its own generator, so that a store made with it can be resume
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torchvision.models import ConvNeXt, SwinTransformer, VisionTransformer
 from torchvision.models.convnext import CNBlockConfig
 
-CLASSES = 12
+CLASSES = 16
 
 
 def vit_small() -> nn.Module:
@@ -35,14 +37,16 @@ def swin_small() -> nn.Module:
 def convnext_small() -> nn.Module:
     """Return a 2-stage ConvNeXt: maps (n, c, h, w), with channels-last LayerNorms inside its blocks."""
     return _seeded(
-        lambda: ConvNeXt([CNBlockConfig(32, 64, 2), CNBlockConfig(64, None, 2)], stochastic_depth_prob=0.0, num_classes=CLASSES)
+        lambda: ConvNeXt(
+            [CNBlockConfig(32, 64, 2), CNBlockConfig(64, None, 2)], stochastic_depth_prob=0.0, num_classes=CLASSES
+        )
     )
 
 
-def _seeded(make: object) -> nn.Module:
+def _seeded(make: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network: nn.Module = make()  # type: ignore[operator]
+        network = make()
         for name, parameter in network.named_parameters():
             if "head" in name or name.startswith("classifier"):
                 nn.init.normal_(parameter, std=0.05)

@@ -14,7 +14,7 @@ def make():
         torch.manual_seed(3)
         return nn.Sequential(
             nn.Conv2d(3, 12, 5, stride=4), nn.ReLU(), nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 12),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 16),
         )
 """
 
