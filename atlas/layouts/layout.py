@@ -63,10 +63,8 @@ def compute_layout(
             seed=seed,
             progress=progress,
         )
-        if np.ptp(points, axis=0).max() == 0:
-            raise LayoutError(
-                f"the rows of {where} all point the same way, so none lies nearer: try metric='euclidean'"
-            )
+        if np.ptp(points, axis=0).max() <= (1e-6 if metric == "cosine" else 0):
+            raise LayoutError(f"the rows of {where} differ in length alone, not in direction: try metric='euclidean'")
         plane = _place(points, method, neighbors, seed, deterministic, progress)
     if not np.isfinite(plane).all():
         raise LayoutError(f"{method} did not converge on {where}: try another method or seed")

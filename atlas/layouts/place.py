@@ -41,7 +41,8 @@ def place_by_tsne(
     """Embed by t-SNE with a uniform kernel over the nearest neighbours, from the principal components on.
 
     (rows, components) -> (rows, 2). Uniform affinities need 15 neighbours where a perplexity of 30 needs 90, and keep
-    as many of the true ones. van der Maaten and Hinton 2008; Linderman et al. 2019 (FFT); Kobak and Berens 2019 (start, rates).
+    as many of the true ones. van der Maaten and Hinton 2008; Linderman et al. 2019 (FFT); Kobak and Berens 2019
+    (start and rates).
     """
     import openTSNE
 
@@ -49,8 +50,7 @@ def place_by_tsne(
     threads = threads if rows >= PARALLEL_ROWS else 1
     known = openTSNE.nearest_neighbors.PrecomputedNeighbors(neighbors.indices, neighbors.distances)
     affinities = openTSNE.affinity.Uniform(knn_index=known, symmetrize="mean", n_jobs=threads)
-    start = place_by_pca(points)
-    start *= 1e-4 / max(float(start[:, 0].std()), np.finfo(float).tiny)
+    start = _start(points, 1e-4, seed)
     embedding = openTSNE.TSNEEmbedding(
         start,
         affinities,
@@ -68,6 +68,14 @@ def place_by_tsne(
             callbacks_every_iters=25,
         )
     return np.asarray(embedding, np.float64)
+
+
+def _start(points: NDArray[np.float32], spread: float, seed: int) -> NDArray[np.float64]:
+    """The first two principal components, with x scaled to a standard deviation of `spread`."""
+    start = place_by_pca(points)
+    start *= spread / max(float(start[:, 0].std()), np.finfo(float).tiny)
+    # Points that start on one line or at one place would feel the same forces and stay there.
+    return start + np.random.default_rng(seed).normal(scale=0.01 * spread, size=start.shape)
 
 
 def _report(progress: Progress, before: int) -> Callable[..., bool]:
@@ -96,8 +104,7 @@ def place_by_umap(
     # UMAP counts a point among its own neighbours.
     indices = np.concatenate([np.arange(rows)[:, None], neighbors.indices], axis=1)
     distances = np.concatenate([np.zeros((rows, 1), np.float32), neighbors.distances], axis=1)
-    start = place_by_pca(points)
-    start *= 10 / max(float(np.abs(start).max()), np.finfo(float).tiny)
+    start = _start(points, 1.0, seed or 0)
     progress("UMAP", 0, 1)
     with warnings.catch_warnings():
         # It warns that it cannot transform new points without a search index, and that a seed means one core.
