@@ -139,7 +139,9 @@ class RangeReader:
 def _fetch(shard: Shard, offset: int, size: int) -> bytes:
     # One request for one range: an open file would fetch its neighbours again in every thread.
     data: bytes = shard.system.cat_file(shard.path, start=offset, end=offset + size)
-    if len(data) != size:
+    if len(data) > size:
+        raise DataError(f"the server of {shard.path} does not serve byte ranges: fetch the shard first")
+    if len(data) < size:
         raise OSError(f"{len(data)} bytes came instead of {size}")
     return data
 

@@ -275,6 +275,17 @@ def test_a_remote_shard_out_of_reach_stops_the_run(
     assert len(tries) == 3
 
 
+def test_a_server_that_ignores_ranges(
+    pack: Pack, open_data: Open, picture: Picture, memory: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pack("x.tar", [("a.png", picture(7))]).read_bytes()
+    memory("/bucket/a.tar", whole)
+    source = open_data("webdataset", "memory://bucket/a.tar")
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "cat_file", lambda *args, **kwargs: whole)
+    with pytest.raises(DataError, match=r"a.tar does not serve byte ranges: fetch the shard first"):
+        source.read(0)
+
+
 class RangeHandler(http.server.SimpleHTTPRequestHandler):
     """Serves byte ranges, as every object store does and Python's own server does not."""
 
