@@ -7,7 +7,6 @@ away. Cues can be planted on top to make a network learn a shortcut.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atlas.config import ManifestConfig, fingerprint
+from atlas.config import ManifestConfig
 from atlas.datasets import shapes_animals as animals
 from atlas.datasets import shapes_plants as plants
 from atlas.datasets import shapes_things as things
@@ -25,8 +24,8 @@ from atlas.datasets.shapes_cues import PLANTERS, plant
 from atlas.datasets.shapes_look import Look
 from atlas.datasets.shapes_paint import oklch
 from atlas.datasets.shapes_scenes import SCENES
-from atlas.errors import ConfigError, DataError, nearest
-from atlas.records import Entry
+from atlas.datasets.source import ListedSource, Listing
+from atlas.errors import ConfigError, nearest
 
 DRAWING = 1  # raise it when a picture changes: fingerprints and shipped checkpoints depend on it
 SPLITS = ("train", "test", "validation")
@@ -142,37 +141,27 @@ def _check_split(split: str, seed: int) -> None:
         raise ConfigError(f"the embedded dataset's seed is {seed}: it must be 0 or more")
 
 
-class ShapesSource:
+class ShapesSource(ListedSource):
     """The embedded dataset as an image source: nothing is kept, `read` draws the picture anew.
 
     Ids are "shapes/<split>/<class>/<number>". Of `images` pictures every class has as many, the first
-    ones one more where the number does not divide. Two manifests that differ in cues alone have the
-    same ids and the same pictures but for the cues. Raises ConfigError for settings that it cannot have.
+    classes one more where the number does not divide. Two manifests that differ in cues alone have
+    the same ids, and the same pictures outside of the cues. Raises ConfigError for an unknown split
+    or class, for fewer pictures than classes, and for a cue planted twice in one class.
     """
 
     def __init__(self, config: ManifestConfig) -> None:
-        self.name = config.name
-        self.split = config.split or "train"
-        self.seed = config.seed
-        total = DEFAULT_IMAGES if config.images is None else config.images
-        _check(config, self.split, total)
-        self.classes: tuple[str, ...] = () if config.labels == "none" else CLASSES
-        share, more = divmod(total, len(CLASSES))
-        self._counts = [share + (c < more) for c in range(len(CLASSES))]
-        self._places = [(c, n) for c, count in enumerate(self._counts) for n in range(count)]
-        self._chances: dict[tuple[str, int], float] = {
-            (c.kind, CLASSES.index(name)): c.probability for c in config.cues for name in c.classes
-        }
-        settings = {"drawing": DRAWING, "split": self.split, "seed": self.seed, "classes": CLASSES, "images": total}
+        self.split, self.seed = config.split or "train", config.seed
+        images = DEFAULT_IMAGES if config.images is None else config.images
+        _check_split(self.split, self.seed)
+        _check_images(config.name, images)
+        share, more = divmod(images, len(CLASSES))
+        self._places = [(c, n) for c in range(len(CLASSES)) for n in range(share + (c < more))]
+        self._chances = _chances(config)
+        ids = [f"shapes/{self.split}/{CLASSES[c]}/{n:05d}" for c, n in self._places]
+        listing = Listing(ids, [c for c, _ in self._places])
         cues = sorted([kind, index, chance] for (kind, index), chance in self._chances.items())
-        self.fingerprint = fingerprint({**settings, "labelled": bool(self.classes), "cues": cues})
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def entries(self) -> Sequence[Entry]:
-        """Every picture's id and label, by class and number."""
-        return [Entry(self._id(*place), place[0] if self.classes else -1) for place in self._places]
+        super().__init__(config.name, CLASSES, listing, listing.digest(CLASSES, "shapes", DRAWING, self.seed, cues))
 
     def read(self, index: int) -> Image.Image:
         """Draw a picture: RGB, 64 by 64."""
@@ -182,22 +171,10 @@ class ShapesSource:
             picture, _ = plant(picture, kind, _cue_generator(self._key(index), kind)[1])
         return Image.fromarray(picture)
 
-    def index_of(self, id: str) -> int:
-        """The index of an id. Raises DataError with the nearest id."""
-        match = re.fullmatch(rf"shapes/{self.split}/(\w+)/(\d{{5}})", id)
-        if match and match[1] in CLASSES:
-            class_index, number = CLASSES.index(match[1]), int(match[2])
-            if number < self._counts[class_index]:
-                return sum(self._counts[:class_index]) + number
-        # The classes' first and last ids stand for all: comparing with thousands takes seconds.
-        ends = [self._id(c, n) for c, count in enumerate(self._counts) for n in (0, count - 1)]
-        raise DataError(f"{self.name} has no picture '{id}'{nearest(id, ends)}")
-
     def cues(self, index: int) -> tuple[str, ...]:
         """The kinds of cue that this picture carries, in the order of their painting."""
-        class_index = self._places[index][0]
         key = self._key(index)
-        chances = ((kind, self._chances.get((kind, class_index), 0.0)) for kind in PLANTERS)
+        chances = [(kind, self._chances.get((kind, key[2]), 0.0)) for kind in PLANTERS]
         return tuple(kind for kind, chance in chances if chance and _cue_generator(key, kind)[0] < chance)
 
     def has_cue(self, index: int) -> bool:
@@ -213,31 +190,23 @@ class ShapesSource:
     def _key(self, index: int) -> tuple[int, int, int, int]:
         return (self.seed, SPLITS.index(self.split), *self._places[index])
 
-    def _id(self, class_index: int, number: int) -> str:
-        return f"shapes/{self.split}/{CLASSES[class_index]}/{number:05d}"
+
+def _check_images(name: str, images: int) -> None:
+    most = MOST_PER_CLASS * len(CLASSES)
+    if not len(CLASSES) <= images <= most:
+        raise ConfigError(f"{name}: images is {images}: ask for {len(CLASSES)}, one of each class, up to {most}")
 
 
-def _check(config: ManifestConfig, split: str, total: int) -> None:
-    """Refuse what the embedded dataset cannot have."""
-    _check_split(split, config.seed)
-    for key in ("path", "dataset", "sha256"):
-        if getattr(config, key) is not None:
-            raise ConfigError(f"{config.name}: source 'shapes' is drawn and has no '{key}': remove it")
-    if config.labels not in (None, "folders", "none"):
-        raise ConfigError(f"{config.name}: labels of source 'shapes' are 'folders' or 'none', not '{config.labels}'")
-    if total < len(CLASSES):
-        raise ConfigError(
-            f"{config.name}: images is {total}, but there are {len(CLASSES)} classes: ask for at least one each"
-        )
-    if total > MOST_PER_CLASS * len(CLASSES):
-        raise ConfigError(f"{config.name}: images is {total}: at most {MOST_PER_CLASS * len(CLASSES)} can be drawn")
-    seen: set[tuple[str, str]] = set()
+def _chances(config: ManifestConfig) -> dict[tuple[str, int], float]:
+    """Each planted cue's probability, by its kind and the index of its class."""
+    chances: dict[tuple[str, int], float] = {}
     for cue in config.cues:
         for name in cue.classes:
             if name not in CLASSES:
-                raise ConfigError(
-                    f"{config.name}: a cue names class '{name}'{nearest(name, CLASSES)} (known: {', '.join(CLASSES)})"
-                )
-            if (cue.kind, name) in seen:
+                known = f"{nearest(name, CLASSES)} (known: {', '.join(CLASSES)})"
+                raise ConfigError(f"{config.name}: a cue names class '{name}', which is not drawn{known}")
+            place = (cue.kind, CLASSES.index(name))
+            if place in chances:
                 raise ConfigError(f"{config.name}: the cue '{cue.kind}' is planted twice in '{name}': keep one")
-            seen.add((cue.kind, name))
+            chances[place] = cue.probability
+    return chances
