@@ -64,7 +64,6 @@ def _inverted_lists(points: NDArray[np.float32], seed: int) -> Any:
 def _without_self(found: NDArray[np.int64], squared: NDArray[np.float32], k: int) -> Neighbors:
     """Drop each point from its own list; it need not come first when others lie at the same place."""
     own = found == np.arange(len(found))[:, None]
-    own[~own.any(axis=1), -1] = True
     order = np.argsort(own, axis=1, kind="stable")[:, :k]
     distances = np.sqrt(np.maximum(np.take_along_axis(squared, order, 1), 0))
     return Neighbors(np.take_along_axis(found, order, 1), distances.astype(np.float32))

@@ -101,6 +101,7 @@ def disc(rows: int) -> Layout:
 
 def test_levels_measured_follow_the_density_and_count_images_once() -> None:
     assert measure_levels(disc(2_000), np.arange(2_000)) == 2
+    assert measure_levels(disc(3_000), np.arange(3_000)) == 2  # half the samples would fall into holes of the third
     assert measure_levels(disc(20_000), np.arange(20_000)) == 4
     # Ten samples of each image, all at one place: no more than the images alone carry.
     once = disc(2_000)
