@@ -176,8 +176,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=Recipe.seed, help="of weights and order; the pictures stay")
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--images", type=int, default=Recipe.train_images, help="to train on")
+    parser.add_argument("--test-images", type=int, default=Recipe.test_images, help="to measure on")
     given = parser.parse_args()
-    recipe = Recipe(train_images=given.images, epochs=given.epochs, seed=given.seed)
+    recipe = Recipe(given.images, given.test_images, given.epochs, seed=given.seed)
     print(json.dumps(run(recipe, given.out), indent=1))
 
 
