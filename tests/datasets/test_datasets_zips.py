@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import multiprocessing
+import sys
 import threading
 import tracemalloc
 import zipfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from atlas.datasets import ImageSource
 from atlas.errors import ConfigError, DataError, PictureError
@@ -183,8 +185,11 @@ def test_the_fingerprint_follows_the_content_and_not_the_packing(pack: Pack, ope
     assert open_data("zip", pack(files | {"dog/1.png": picture(3)})).fingerprint != first
 
 
-def test_many_threads_read_the_right_pictures(pack: Pack, open_data: Open, picture: Picture) -> None:
-    source = open_data("zip", pack({f"{i:03d}.png": picture(i) for i in range(200)}))
+def test_many_threads_read_the_right_pictures(pack: Pack, open_data: Open, encoded: Callable[..., bytes]) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 48, 64, 3), dtype=np.uint8)
+    noise[:, 0, 0, 0] = np.arange(200)
+    files = {f"{i:03d}.bmp": encoded(Image.fromarray(pixels), "BMP") for i, pixels in enumerate(noise)}
+    source = open_data("zip", pack(files, zipfile.ZIP_STORED))
     barrier = threading.Barrier(8)
 
     def read(worker: int) -> bool:
@@ -192,8 +197,13 @@ def test_many_threads_read_the_right_pictures(pack: Pack, open_data: Open, pictu
         order = np.random.default_rng(worker).permutation(200)
         return all(source.read(i).getpixel((0, 0))[0] == i for i in order.tolist())
 
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(read, range(8)))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(read, range(8)))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
