@@ -120,7 +120,6 @@ class AtlasWriter:
     def write_images(
         self,
         ids: Sequence[str],
-        *,
         label: ArrayLike | None = None,
         prediction: ArrayLike | None = None,
         confidence: ArrayLike | None = None,
@@ -150,7 +149,7 @@ class AtlasWriter:
         accuracy = float((labels == predictions)[judged].mean()) if known else None
         self._record(["images.parquet"], images=count, accuracy=accuracy)
 
-    def write_thumbnails(self, read: ReadPicture, *, workers: int = 1, progress: Progress = silent) -> None:
+    def write_thumbnails(self, read: ReadPicture, workers: int = 1, progress: Progress = silent) -> None:
         """Write one thumbnail per image: read(i) is the picture of image i, or None where it cannot be had.
 
         Goes on after the last whole sheet. With workers above 1, read is called from several threads.
@@ -218,7 +217,6 @@ class AtlasWriter:
         layer: int,
         rows: NDArray[np.int64],
         read: ReadPicture,
-        *,
         workers: int = 1,
         progress: Progress = silent,
     ) -> None:
