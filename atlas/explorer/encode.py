@@ -36,7 +36,10 @@ def to_json(value: Any) -> str:
 def number(value: float, digits: int = 4) -> float | None:
     """Round to significant digits; None for NaN and infinities."""
     value = float(value)
-    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+    if not math.isfinite(value):
+        return None
+    rounded = float(f"{value:.{digits}g}")
+    return rounded if math.isfinite(rounded) else value  # the largest floats would be rounded up to infinity
 
 
 def picture_uri(picture: NDArray[np.uint8]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from atlas.explorer.encode import pack
 from atlas.explorer.shards import MAX_POINTS, Shards
@@ -14,8 +15,19 @@ from atlas.storage.sheets import TILE_SIDE
 Home = Literal["server", "site", "notebook"]
 
 
-def page_header(shards: Shards, home: Home, token: str, notes: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The page's first document, ready for JSON. notes: sentences on what this home leaves out."""
+def page_header(
+    shards: Shards,
+    home: Home,
+    token: str,
+    *,
+    notes: tuple[str, ...] = (),
+    others: tuple[tuple[str, str], ...] = (),
+) -> dict[str, Any]:
+    """The page's first document, ready for JSON.
+
+    notes: sentences on what this home leaves out. others: (name, address) of each atlas that the same server shows,
+    this one included; empty when it is alone.
+    """
     atlas = shards.atlas
     return {
         "home": home,
@@ -36,6 +48,7 @@ def page_header(shards: Shards, home: Home, token: str, notes: tuple[str, ...] =
         "maxPoints": MAX_POINTS,
         "thumbnailSize": atlas.header.thumbnail_size,
         "notes": list(notes),
+        "atlases": [list(pair) for pair in others],
         "layers": [_layer(shards, layer) for layer in atlas.layers],
     }
 
@@ -66,12 +79,12 @@ def _level(shards: Shards, layer: AtlasLayer, number: int) -> dict[str, Any]:
         "side": side,
         "cells": len(cells.level),
         "icons": cells.level.header.icons,
-        "dense": dense_images(cells["images"], cells.level.level.kept),
+        "dense": dense_images(cells["images"], cells.level.arrays("kept")["kept"]),
         "tiles": pack(np.packbits(present.reshape(-1), bitorder="little")),
     }
 
 
-def dense_images(images: np.ndarray, kept: np.ndarray) -> float:
+def dense_images(images: NDArray[np.int32], kept: NDArray[np.bool_]) -> float:
     """Images in a cell at which its icon fills the cell: the median of the kept cells.
 
     Half of the icons then touch their neighbours, as in the map by Carter et al. (Distill 2019), and the others

@@ -37,7 +37,7 @@ def notebook_html(atlas: Atlas, *, budget: int = BUDGET, height: int = HEIGHT) -
     """
     shards = Shards(atlas)
     inline, left_out = _within_budget(shards, budget)
-    document = figure(page_header(shards, "notebook", "notebook", _notes(left_out)), inline)
+    document = figure(page_header(shards, "notebook", "notebook", notes=_notes(left_out)), inline)
     page = file_html(document, INLINE, title=document.title, template=PAGE)
     style = f"width:100%;height:{height}px;border:1px solid #e4e6eb;border-radius:10px"
     frame = f'<iframe title="{html.escape(atlas.name)}" style="{style}" srcdoc="{html.escape(page)}"></iframe>'

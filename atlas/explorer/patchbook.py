@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from atlas.storage.atlas import AtlasLayer
 from atlas.storage.sheets import TILE_SIDE
 
-PAGE_SIDE = 4
-PAGE = PAGE_SIDE * PAGE_SIDE
+PAGE = 16
 
 
 class PatchBook:

@@ -7,6 +7,7 @@ import gzip
 import socket
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,10 @@ class Editions:
             token = self._seen[1]
             return token, self._shards[token]
 
+    def has(self, token: str) -> bool:
+        """Whether the token names a state of this atlas that is still at hand."""
+        return token in self._shards
+
     def body(self, token: str, kind: str, numbers: tuple[int, ...]) -> bytes:
         """One shard as gzipped JSON. Raises LookupError for what this edition does not have."""
         key = (token, kind, *numbers)
@@ -81,9 +86,15 @@ class Editions:
 class ShardHandler(RequestHandler):
     """GET data/TOKEN/KIND/N/N/....json: everything in the address but the kind is a number or a known token."""
 
-    def initialize(self, editions: Editions, hosts: frozenset[str]) -> None:
+    def initialize(self, library: Sequence[Editions], hosts: frozenset[str]) -> None:
         """Take what all requests share."""
-        self.editions, self.hosts = editions, hosts
+        self.library, self.hosts = library, hosts
+
+    def _body(self, token: str, kind: str, numbers: tuple[int, ...]) -> bytes:
+        for editions in self.library:
+            if editions.has(token):
+                return editions.body(token, kind, numbers)
+        raise LookupError(f"no edition {token} of any atlas here")
 
     def prepare(self) -> None:
         """Refuse what comes from another site's page, or under another host's name (DNS rebinding)."""
@@ -95,7 +106,7 @@ class ShardHandler(RequestHandler):
         """Answer with the shard, or 404."""
         try:
             wanted = tuple(int(number) for number in numbers.strip("/").split("/"))
-            body = await asyncio.get_running_loop().run_in_executor(None, self.editions.body, token, kind, wanted)
+            body = await asyncio.get_running_loop().run_in_executor(None, self._body, token, kind, wanted)
         except (LookupError, ValueError):
             self.send_error(404)
             return
@@ -150,10 +161,13 @@ class ServerHandle:
         self.stop()
 
 
-def start_server(atlas: Atlas | str | Path, *, port: int = 0) -> ServerHandle:
-    """Serve an atlas on 127.0.0.1 from a thread of its own; port 0 takes a free one.
+Source = Atlas | str | Path
 
-    Raises AtlasError when the atlas cannot be opened or the port is taken.
+
+def start_server(atlas: Source | Sequence[Source], *, port: int = 0) -> ServerHandle:
+    """Serve an atlas, or several, on 127.0.0.1 from a thread of its own; port 0 takes a free one.
+
+    Raises AtlasError when an atlas cannot be opened or the port is taken.
     """
     started: list[tuple[IOLoop, int] | BaseException] = []
     ready = threading.Event()
@@ -182,24 +196,33 @@ def start_server(atlas: Atlas | str | Path, *, port: int = 0) -> ServerHandle:
     return ServerHandle(f"http://{ADDRESS}:{outcome[1]}/", outcome[1], outcome[0], thread)
 
 
-def make_server(atlas: Atlas | str | Path, *, port: int) -> Server:
-    """A Bokeh server for one atlas, not yet started, on the current event loop.
+def make_server(atlas: Source | Sequence[Source], *, port: int) -> Server:
+    """A Bokeh server for one atlas or several, not yet started, on the current event loop.
 
-    It binds 127.0.0.1 alone and takes websockets only from its own pages. Raises AtlasError when the atlas cannot be
-    opened or the port is taken.
+    The first atlas is at /, the others at /2, /3 and so on. It binds 127.0.0.1 alone and takes websockets only from
+    its own pages. Raises AtlasError when an atlas cannot be opened or the port is taken.
     """
-    editions = Editions(atlas.path if isinstance(atlas, Atlas) else Path(atlas))
-    editions.newest()
+    sources = [atlas] if isinstance(atlas, Atlas | str | Path) else list(atlas)
+    if not sources:
+        raise AtlasError("there is no atlas to show: name at least one NAME.atlas")
+    library = [Editions(source.path if isinstance(source, Atlas) else Path(source)) for source in sources]
+    names = [editions.newest()[1].atlas.name for editions in library]
+    routes = ["/", *(f"/{number}" for number in range(2, len(library) + 1))]
+    others = tuple(zip(names, routes, strict=True)) if len(library) > 1 else ()
     port = port or free_port()
     hosts = frozenset(f"{name}:{port}" for name in (ADDRESS, "localhost"))
     pattern = r"/data/([0-9a-f]{16})/([a-z]{1,8})((?:/[0-9]{1,9}){1,4})\.json"
     try:
         return Server(
-            {"/": Application(FunctionHandler(partial(_show, editions)))},
+            {
+                route: Application(FunctionHandler(partial(_show, editions, others)))
+                for route, editions in zip(routes, library, strict=True)
+            },
             port=port,
             address=ADDRESS,
             allow_websocket_origin=sorted(hosts),
-            extra_patterns=[(pattern, ShardHandler, {"editions": editions, "hosts": hosts})],
+            use_index=False,
+            extra_patterns=[(pattern, ShardHandler, {"library": library, "hosts": hosts})],
         )
     except OSError as error:
         raise AtlasError(
@@ -207,10 +230,10 @@ def make_server(atlas: Atlas | str | Path, *, port: int) -> Server:
         ) from None
 
 
-def _show(editions: Editions, document: Document) -> None:
+def _show(editions: Editions, others: tuple[tuple[str, str], ...], document: Document) -> None:
     """Fill a session's document, with the atlas as it is now."""
     token, shards = editions.newest()
-    figure(page_header(shards, "server", token), document=document)
+    figure(page_header(shards, "server", token, others=others), document=document)
 
 
 def free_port() -> int:

@@ -4,10 +4,9 @@ The same shards serve all three homes: the server sends them one by one, a site 
 carries as many as fit. Kinds and their numbers:
 
     tile/L/z/tx/ty    8 x 8 cells: counts, labels and effects of each, and the sheet of their icons
-    real/L/z/tx/ty    the sheet of each cell's best real patch, for the same places
+    real/L/z/tx/ty    each cell's best real patch, by the same slots
     detail/L/z/tx/ty  scores, effects and real patches of the same cells
-    patch/L/n         page n of the layer's real patches, 4 x 4
-    thumb/L/n         the pictures that those patches come from, 4 x 4
+    patch/L/n         page n of the layer's real patches, 16 on each
     points/L          the samples' places and groups, at most MAX_POINTS
     image/n           ids, labels, predictions and thumbnails of images 64 n to 64 n + 63
 
@@ -25,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.explorer.encode import contact_sheet, number, pack, picture_uri
-from atlas.explorer.patchbook import PAGE, PAGE_SIDE, PatchBook
+from atlas.explorer.patchbook import PAGE, PatchBook
+from atlas.explorer.shelf import Shelf
 from atlas.records import STATES
 from atlas.storage.atlas import Atlas, AtlasLayer, AtlasLevel
 from atlas.storage.sheets import TILE_SIDE
@@ -50,13 +50,18 @@ class Shards:
             "image": (1, self._images),
         }
         if pictures:
-            self._makers |= {"real": (4, self._real), "patch": (2, self._patch), "thumb": (2, self._thumb)}
+            self._makers |= {"real": (4, self._real), "patch": (2, self._patch)}
         self._cells = lru_cache(maxsize=32)(LevelCells)
 
     @cached_property
     def books(self) -> tuple[PatchBook, ...]:
         """Each layer's patches in the order they are sent."""
         return tuple(PatchBook(layer) for layer in self.atlas.layers)
+
+    @cached_property
+    def shelves(self) -> tuple[Shelf, ...]:
+        """Each layer's patches, encoded once."""
+        return tuple(Shelf(layer.patch, layer.header.patches) for layer in self.atlas.layers)
 
     def value(self, kind: str, *numbers: int) -> dict[str, Any]:
         """One shard, ready for JSON. Raises LookupError for a kind or number that this atlas does not have."""
@@ -78,7 +83,6 @@ class Shards:
         for layer in layers if self.pictures else ():
             for page in range(self.books[layer.index].pages):
                 yield "patch", (layer.index, page)
-                yield "thumb", (layer.index, page)
         for shard in range(-(-len(self.atlas.images) // IMAGES_PER_SHARD)):
             yield "image", (shard,)
 
@@ -105,7 +109,9 @@ class Shards:
     def _real(self, layer: int, level: int, tx: int, ty: int) -> dict[str, Any]:
         cells = self.cells(layer, level)
         best = {cells.slot(cell): int(cells.level.patches[cell, 0]) for cell in cells.in_tile(tx, ty)}
-        return {"sheet": self._patch_sheet(layer, {s: p for s, p in best.items() if p >= 0}, TILE_SIDE)}
+        there = {slot: patch for slot, patch in best.items() if patch >= 0}
+        uris = self.shelves[layer].uris(there.values())
+        return {"pictures": {str(slot): uri for slot, uri in zip(there, uris, strict=True)}}
 
     def _detail(self, layer: int, level: int, tx: int, ty: int) -> dict[str, Any]:
         cells = self.cells(layer, level)
@@ -143,27 +149,10 @@ class Shards:
         }
 
     def _patch(self, layer: int, page: int) -> dict[str, Any]:
-        patches = self._page(layer, page)
-        return {"sheet": self._patch_sheet(layer, dict(enumerate(patches.tolist())), PAGE_SIDE)}
-
-    def _thumb(self, layer: int, page: int) -> dict[str, Any]:
-        at = self.atlas.layers[layer] if 0 <= layer < len(self.atlas.layers) else None
-        patches = self._page(layer, page)
-        images = at.samples.image[at.patch_rows[patches]].tolist() if at is not None else []
-        by_image = sorted(enumerate(images), key=lambda pair: pair[1])  # each stored sheet is decoded once
-        pictures = {slot: self.atlas.thumbnail(image) for slot, image in by_image}
-        return {"sheet": picture_uri(contact_sheet(pictures, PAGE_SIDE, self.atlas.header.thumbnail_size))}
-
-    def _page(self, layer: int, page: int) -> NDArray[np.int64]:
         _one_of(self.atlas.layers, layer, "layer")
         if not 0 <= page < self.books[layer].pages:
             raise LookupError(f"layer {layer} has no page {page} of patches")
-        return self.books[layer].page(page)
-
-    def _patch_sheet(self, layer: int, patches: dict[int, int], side: int) -> str:
-        at = self.atlas.layers[layer]
-        by_patch = sorted(patches.items(), key=lambda pair: pair[1])  # each stored sheet is decoded once
-        return picture_uri(contact_sheet({slot: at.patch(patch) for slot, patch in by_patch}, side, at.patch_size))
+        return {"pictures": self.shelves[layer].uris(self.books[layer].page(page).tolist())}
 
     def _points(self, layer: int) -> dict[str, Any]:
         samples, images = _one_of(self.atlas.layers, layer, "layer").samples, self.atlas.images

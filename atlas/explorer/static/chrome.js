@@ -68,6 +68,9 @@ class Chrome {
     const accuracy = header.accuracy === null ? "" : `accuracy ${percent(header.accuracy, 1)}`;
     const facts = [origin, accuracy].filter(Boolean).join(" · ");
     const help = h("button", { class: "round", title: "What am I looking at? (?)", "aria-label": "What am I looking at?", click: () => this.toggleHelp() }, "?");
+    const go = (address) => window.location.assign(address);
+    const atlases = new Menu("Atlas", header.atlases.map(([name, address]) => [address, name]), go);
+    atlases.show(window.location.pathname);
     return h(
       "header",
       { class: "head" },
@@ -75,6 +78,7 @@ class Chrome {
       h(
         "div",
         { class: "controls" },
+        header.atlases.length > 1 ? atlases.element : "",
         header.layers.length > 1 ? this.layer.element : h("span", { class: "menu" }, h("span", {}, "Layer"), header.layers[0]?.name ?? "none"),
         this.level.element,
         this.cells.element,
@@ -213,23 +217,17 @@ const cardList = (title, rows) => [
   h("dl", {}, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
 ];
 
-/** A hover card's content for one sample's image; shard holds 64 images, place says which. */
-function pointCard(shard, place, header) {
+/** A hover card's content for one sample's image, or null while that is on its way. */
+function pointCard(image, shards, header) {
+  const shard = shards.get(`image/${Math.floor(image / IMAGES_PER_SHARD)}`);
+  if (!shard) return null;
+  const place = image % IMAGES_PER_SHARD;
   const record = { label: shard.label[place], prediction: shard.prediction[place], confidence: shard.confidence[place] };
-  const words = [h("p", { class: "id" }, shard.ids[place]), h("p", {}, labelWords(record, header))];
-  if (shard.sheet === null) return [h("div", {}, words)];
+  const words = h("div", {}, h("p", { class: "id" }, shard.ids[place]), h("p", {}, labelWords(record, header)));
+  if (shard.sheet === null) return [words];
   const size = header.thumbnailSize;
   const canvas = h("canvas", { class: "cell-picture", width: size, height: size, style: { "--side": "8em" } });
-  const draw = (image) => canvas.getContext("2d").drawImage(image, (place % 8) * size, Math.floor(place / 8) * size, size, size, 0, 0, size, size);
-  if (!decodedPages.has(shard)) decodedPages.set(shard, decodePicture(shard.sheet, () => {}));
-  const picture = decodedPages.get(shard);
-  if (picture.image !== null) draw(picture.image);
-  else {
-    const later = new Image();
-    later.onload = () => draw(later);
-    later.src = shard.sheet;
-  }
-  return [canvas, h("div", {}, words)];
+  return drawThumbnail(shards, image, canvas, size) ? [canvas, words] : null;
 }
 
 function remembered(name) {

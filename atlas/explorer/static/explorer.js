@@ -107,9 +107,9 @@ class Explorer {
       this.view.bounds = this.layer.bounds;
       this.state.selected = null;
       this.panel.shown = null;
+      this.overviewOf = null;
     }
     this.pointLayers.get(this.state.layer)?.setColour(this.state.colour, only);
-    this.pointsStale = true;
     this._overviewLater();
     this.repaint();
   }
@@ -132,6 +132,7 @@ class Explorer {
     this.state.selected = found && { layer: found.layer, level: found.level, column: found.column, row: found.row };
     if (found === null) {
       this.panel.shown = null;
+      this.overviewOf = null;
       this._overview();
     } else {
       this.panel.showCell(found);
@@ -173,9 +174,9 @@ class Explorer {
     const level = this.level;
     const context = this.mapCanvas.getContext("2d", { alpha: false });
     context.imageSmoothingQuality = "high";
-    let busy = false;
+    let unfinished = { fading: false, decoding: false };
     if (level !== null && state.points !== "only") {
-      busy = this.tiles.paint(context, view, ratio, state.layer, level, now);
+      unfinished = this.tiles.paint(context, view, ratio, state.layer, level, now);
     } else {
       context.fillStyle = this.tiles.look.ground;
       context.fillRect(0, 0, this.mapCanvas.width, this.mapCanvas.height);
@@ -184,17 +185,17 @@ class Explorer {
     this.pointCanvas.hidden = state.points === "off" || points === null;
     if (!this.pointCanvas.hidden) points.paint(this.pointCanvas.getContext("2d"), view, ratio, state.points === "over");
     this.chrome.show(state, level, points, this.shards.loading);
-    this._publish(level);
+    this._publish(level, this.shards.loading || unfinished.fading || unfinished.decoding);
     this._overviewLater();
-    if (busy) this.repaint();
+    if (unfinished.fading) this.repaint();
   }
 
   /** What tests and other pages may read off the figure's element. */
-  _publish(level) {
+  _publish(level, loading) {
     const { dataset } = this.plot.el;
     dataset.level = level === null ? "" : String(level.level);
     dataset.cellPx = level === null ? "" : String(this.view.scale / level.side);
-    dataset.loading = String(this.shards.loading);
+    dataset.loading = String(loading);
     dataset.layer = String(this.state.layer);
   }
 
@@ -244,8 +245,8 @@ class Explorer {
     });
     el.addEventListener("pointerdown", (event) => (this.pressed = [event.clientX, event.clientY]));
     el.addEventListener("pointerup", (event) => this._released(event));
-    new ResizeObserver(() => this._fit()).observe(el);
-    new ResizeObserver(() => this._fit()).observe(this.chrome.head);
+    const resized = new ResizeObserver(() => this._fit());
+    for (const part of [el, this.chrome.head, this.chrome.status, this.panel.element]) resized.observe(part);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.set({}));
     document.addEventListener("keydown", (event) => this._key(event));
   }
@@ -298,9 +299,8 @@ class Explorer {
   _hoverPoint(points, index, place) {
     const { left, top } = this.view.frame;
     const image = points.image[index];
-    const shard = this.shards.get(`image/${Math.floor(image / 64)}`);
-    if (!shard) return;
-    this.chrome.showCard(`image ${image}`, left + place.x, top + place.y, () => pointCard(shard, image % 64, this.header));
+    const content = pointCard(image, this.shards, this.header);
+    if (content !== null) this.chrome.showCard(`image ${image}`, left + place.x, top + place.y, () => content);
   }
 
   _released(event) {

@@ -94,7 +94,7 @@ class Panel {
     const portrait = this.element.querySelector(".portrait .cell-picture");
     if (portrait?.classList.contains("empty")) portrait.replaceWith(cellPicture(this.shown, this.tiles, 9.5));
     if (key.startsWith("detail/")) this.showCell(this.shown);
-    if (key.startsWith("patch/") || key.startsWith("thumb/")) this._paintPatches?.();
+    if (key.startsWith("patch/") || key.startsWith("image/")) this._paintPatches?.();
   }
 
   _detail() {
@@ -137,30 +137,31 @@ class Panel {
     }
     if (detail.patches.length === 0) return "";
     const caption = h("div", { class: "caption" }, h("p", { class: "quiet" }, "Point at one for its picture."));
-    const size = this.header.layers[layer].patchSize;
-    const slots = detail.patches.map((patch, i) => {
-      const show = () => this._caption(caption, patch, layer);
-      const canvas = h("canvas", { width: size, height: size });
+    const slots = detail.patches.map((patch) => {
+      const show = () => this._caption(caption, patch);
+      const image = h("img", { alt: patch.id, draggable: "false" });
       const title = `${patch.id}\n${labelWords(patch, this.header)}`;
-      return { patch, canvas, button: h("button", { class: "patch", title, pointerenter: show, focus: show, "data-index": i }, canvas) };
+      return { patch, image, button: h("button", { class: "patch", title, pointerenter: show, focus: show }, image) };
     });
     this._paintPatches = () => {
-      for (const { patch, canvas } of slots) drawPage(this.shards, `patch/${layer}`, patch, canvas, size);
+      for (const { patch, image } of slots) {
+        const uri = this.shards.get(`patch/${layer}/${patch.page[0]}`)?.pictures[patch.page[1]];
+        if (uri && !image.src) image.src = uri;
+      }
       this._repaintCaption?.();
     };
     this._repaintCaption = null;
     this._paintPatches();
-    for (const { patch } of slots) this.shards.get(`thumb/${layer}/${patch.page[0]}`);
     const heading = `${counted(slots.length, "real patch", "real patches")} nearest to the cell's mean, each of another image`;
     return h("section", {}, h("h3", {}, heading), h("div", { class: "patches" }, slots.map(({ button }) => button)), caption);
   }
 
   /** Under the patches: the whole picture of one, with its box, id and label. */
-  _caption(caption, patch, layer) {
-    const size = this.header.thumbnailSize;
-    const canvas = h("canvas", { width: 2 * size, height: 2 * size, class: "whole" });
+  _caption(caption, patch) {
+    const size = 2 * this.header.thumbnailSize;
+    const canvas = h("canvas", { width: size, height: size, class: "whole" });
     this._repaintCaption = () => {
-      if (drawPage(this.shards, `thumb/${layer}`, patch, canvas, size)) drawBox(canvas, patch);
+      if (drawThumbnail(this.shards, patch.image, canvas, this.header.thumbnailSize)) drawBox(canvas, patch);
     };
     this._repaintCaption();
     const wrong = this.header.aligned && patch.label >= 0 && patch.prediction >= 0 && patch.label !== patch.prediction;
@@ -256,20 +257,21 @@ function cellPicture(found, tiles, side) {
   return canvas;
 }
 
-const decodedPages = new WeakMap();
+const IMAGES_PER_SHARD = 64; // thumbnails come in sheets of 8 x 8
+const decodedSheets = new WeakMap();
 
-/** Draw one slot of a page of 4 x 4 pictures onto a canvas, now or when it is decoded; true when drawn now. */
-function drawPage(shards, kind, { page: [number, slot] }, canvas, size) {
-  const shard = shards.get(`${kind}/${number}`);
-  if (!shard) return false;
-  if (!decodedPages.has(shard)) {
-    decodedPages.set(shard, decodePicture(shard.sheet, () => shards.changed(`${kind}/${number}`)));
-  }
-  const { image } = decodedPages.get(shard);
-  if (image === null) return false;
+/** Draw an image's thumbnail onto a canvas; false while it is on its way (changed() is called when it is there). */
+function drawThumbnail(shards, image, canvas, size) {
+  const key = `image/${Math.floor(image / IMAGES_PER_SHARD)}`;
+  const shard = shards.get(key);
+  if (!shard?.sheet) return false;
+  if (!decodedSheets.has(shard)) decodedSheets.set(shard, decodePicture(shard.sheet, () => shards.changed(key)));
+  const sheet = decodedSheets.get(shard).image;
+  if (sheet === null) return false;
+  const slot = image % IMAGES_PER_SHARD;
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(image, (slot % 4) * size, Math.floor(slot / 4) * size, size, size, 0, 0, canvas.width, canvas.height);
+  context.drawImage(sheet, (slot % 8) * size, Math.floor(slot / 8) * size, size, size, 0, 0, canvas.width, canvas.height);
   canvas.dataset.drawn = "yes";
   return true;
 }

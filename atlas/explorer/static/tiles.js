@@ -49,18 +49,19 @@ class TileLayer {
     return ((this.present.get(name)[bit >> 3] >> (bit & 7)) & 1) === 1;
   }
 
-  /** Paint `level` over the frame, in device pixels. Returns true while tiles fade in. */
+  /** Paint `level` over the frame, in device pixels. Returns {fading, decoding}: what is not yet as it will be. */
   paint(context, view, ratio, layer, level, now) {
     context.fillStyle = this.look.ground;
     context.fillRect(0, 0, context.canvas.width, context.canvas.height);
-    let busy = false;
+    const unfinished = { fading: false, decoding: false };
     for (const [tx, ty] of this.visible(view, layer, level)) {
       const box = this._box(view, ratio, level, tx, ty);
       const tile = this.tile(layer, level, tx, ty);
       const canvas = tile === null ? null : this._composed(tile, layer, level);
+      if (tile !== null && (canvas === null || tile.stamp !== this.stamp)) unfinished.decoding = true;
       const shown = canvas === null ? 0 : this._faded(tile, now);
       if (shown < 1) {
-        busy ||= canvas !== null;
+        if (canvas !== null) unfinished.fading = true;
         this._paintStandIn(context, layer, level, tx, ty, box);
       }
       if (canvas === null) continue;
@@ -69,7 +70,7 @@ class TileLayer {
       context.globalAlpha = 1;
     }
     this._forget();
-    return busy;
+    return unfinished;
   }
 
   /** [tx, ty] of the level's present tiles within the frame, nearest to the middle first. */
@@ -125,7 +126,7 @@ class TileLayer {
   realSheet(tile, layer) {
     if (tile.real === null && this.header.pictures) {
       const shard = this.shards.get(`real/${tile.key}`);
-      if (shard) tile.real = decodePicture(shard.sheet, this.repaint);
+      if (shard) tile.real = decodeSlots(shard.pictures, this.header.layers[layer].patchSize, this.repaint);
       else if (shard === null) tile.real = { image: null, broken: true };
     }
     const size = this.header.layers[layer].patchSize;
@@ -236,6 +237,25 @@ class TileLayer {
     const cell = tile?.bySlot[slot] ?? null;
     return cell === null ? null : { cell, tile, slot, column, row, layer, level };
   }
+}
+
+/** Pictures by slot, drawn onto one sheet of a tile when all are decoded; ready() is called then. */
+function decodeSlots(pictures, size, ready) {
+  const sheet = { image: null };
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = TILE_SIDE * size;
+  const context = canvas.getContext("2d");
+  const drawn = Object.entries(pictures).map(async ([slot, uri]) => {
+    const image = new Image();
+    image.src = uri;
+    await image.decode();
+    context.drawImage(image, (slot % TILE_SIDE) * size, Math.floor(slot / TILE_SIDE) * size, size, size);
+  });
+  Promise.allSettled(drawn).then(() => {
+    sheet.image = canvas;
+    ready();
+  });
+  return sheet;
 }
 
 /** A class's share of a cell's images; without labels, 1 where it is among the cell's top effects. */
