@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -69,41 +70,57 @@ def write_planted_atlas(
     confidence = rng.uniform(0.4, 1, images)
     writer.write_images(ids, label=label, prediction=prediction, confidence=confidence, width=size, height=size)
     writer.write_thumbnails(lambda i: _picture(int(of_class[i]), classes, i))
-    image_of = np.repeat(np.arange(images), samples_per_image)
+    truth = Truth(of_class, label, prediction, confidence, classes, samples_per_image)
     for layer in range(layers):
-        layout = _planted_layout(of_class[image_of], classes, rng)
-        rows = rng.normal(size=(len(image_of), CHANNELS)).astype(np.float32)
-        rows[:, :2] += 4 * np.nan_to_num(layout.positions)
-        corner = rng.uniform(0, 0.5, (len(image_of), 2)).astype(np.float32)
-        box = np.concatenate([corner, corner + np.float32(0.5)], axis=1)
-        writer.write_layer_samples(
-            layer,
-            name=f"layer{layer + 1}",
-            kind="positions",
-            channels=CHANNELS,
-            layout=layout,
-            image_of=image_of,
-            uv=corner + np.float32(0.25),
-            box=box,
-            settings={"method": "planted", "neighbors": 15, "metric": "cosine", "seed": seed},
-            icon_size=ICON,
-        )
-        effects = _effects(of_class[image_of], classes)
-        described: list[tuple[Level, CellStatistics]] = []
-        for number in range(levels):
-            level = bin_into_cells(layout, image_of, level=number, min_images=2)
-            statistics = describe_cells(
-                level, rows, image_of, label, prediction, confidence, effects, classes, outputs=classes
-            )
-            described.append((level, statistics))
-        shown = np.unique(np.concatenate([s.patches[s.patches >= 0] for _, s in described]))
-        writer.write_patches(
-            layer, shown, lambda k, shown=shown: _picture(int(of_class[image_of[shown[k]]]), classes, int(shown[k]))
-        )
-        for level, statistics in described:
-            drawn = icon_levels is None or level.level < icon_levels
-            writer.write_level(layer, level, statistics, _icons(level, statistics, classes) if drawn else None)
+        _write_layer(writer, layer, truth, levels, levels if icon_levels is None else icon_levels, rng)
     return writer.finish().path
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What each image is and what was said of it, (images,) each."""
+
+    of_class: NDArray[np.int64]
+    label: NDArray[np.int64]
+    prediction: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    classes: int
+    samples_per_image: int
+
+
+def _write_layer(
+    writer: AtlasWriter, layer: int, truth: Truth, levels: int, icon_levels: int, rng: np.random.Generator
+) -> None:
+    classes, of_class = truth.classes, truth.of_class
+    image_of = np.repeat(np.arange(len(of_class)), truth.samples_per_image)
+    layout = _planted_layout(of_class[image_of], classes, rng)
+    rows = rng.normal(size=(len(image_of), CHANNELS)).astype(np.float32)
+    rows[:, :2] += 4 * np.nan_to_num(layout.positions)
+    corner = rng.uniform(0, 0.5, (len(image_of), 2)).astype(np.float32)
+    writer.write_layer_samples(
+        layer,
+        name=f"layer{layer + 1}",
+        kind="positions",
+        channels=CHANNELS,
+        layout=layout,
+        image_of=image_of,
+        uv=corner + np.float32(0.25),
+        box=np.concatenate([corner, corner + np.float32(0.5)], axis=1),
+        settings={"method": "planted", "neighbors": 15, "metric": "cosine", "seed": 0},
+        icon_size=ICON,
+    )
+    effects = _effects(of_class[image_of], classes)
+    described: list[tuple[Level, CellStatistics]] = []
+    for number in range(levels):
+        level = bin_into_cells(layout, image_of, level=number, min_images=2)
+        told = (truth.label, truth.prediction, truth.confidence, effects)
+        described.append((level, describe_cells(level, rows, image_of, *told, classes, outputs=classes)))
+    shown = np.unique(np.concatenate([s.patches[s.patches >= 0] for _, s in described]))
+    writer.write_patches(layer, shown, lambda k: _picture(int(of_class[image_of[shown[k]]]), classes, int(shown[k])))
+    for level, statistics in described:
+        writer.write_level(
+            layer, level, statistics, _icons(level, statistics, classes) if level.level < icon_levels else None
+        )
 
 
 def hue(of_class: int, classes: int) -> tuple[int, int, int]:

@@ -21,7 +21,7 @@ from atlas.storage.atlas_writer import AtlasWriter
 from atlas.storage.tables import read_arrays, read_numbers, write_arrays, write_table
 from atlas.storage.verify import verify
 
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 DTYPES = st.sampled_from([np.float32, np.int64, np.int32, np.uint8, np.bool_])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -127,7 +127,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_header_is_read_or_refused(tmp_path: Path, whole: Path, data: st.DataObject) -> None:
     header = json.loads((whole / "atlas.json").read_text())
