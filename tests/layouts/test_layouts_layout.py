@@ -270,3 +270,13 @@ def test_a_store_is_laid_out_like_its_array(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("atlas.layouts.rows.BLOCK_BYTES", 8 * 64 * 7)
     streamed = compute_layout(store, layer="layer3", kind="mean", method="pca", select=chosen)
     np.testing.assert_allclose(streamed.positions, compute_layout(x[chosen], method="pca").positions, atol=1e-6)
+
+
+def test_a_store_is_verified_and_described_as_one(tmp_path: Path) -> None:
+    from atlas.storage.verify import describe, verify
+
+    store = small_store(tmp_path)
+    assert verify(store.path) == []
+    assert (describe(store.path)["kind"], describe(store.path)["images"]) == ("store", 60)
+    with pytest.raises(AtlasError, match="does not exist"):
+        verify(tmp_path / "nothing")
