@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -114,13 +114,13 @@ def build(
     force: Force = False,
 ) -> None:
     """Run the whole pipeline: dataset to atlas."""
-    from atlas.pipeline import build as build_atlas
-    from atlas.pipeline import plan
-
     if dry_run:
-        for line in plan(pipeline, overrides=overrides or ()).lines():
-            print(line)
+        from atlas.planning import plan
+
+        print("\n".join(plan(pipeline, overrides or ()).lines()))
         return
+    from atlas.pipeline import build as build_atlas
+
     with _progress() as progress:
         built = build_atlas(pipeline, out, overrides=overrides or (), force=force, progress=progress)
     _say(built)
@@ -167,10 +167,12 @@ def layout(
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="C", help="Only this class's samples.")
     ] = None,
-    rows: Annotated[str, typer.Option(help="positions, mean, max, cls or center.")] = "positions",
-    method: Annotated[str, typer.Option(help="tsne, umap or pca.")] = "tsne",
+    rows: Annotated[
+        Literal["positions", "mean", "max", "cls", "center"], typer.Option(help="Which rows of the layer.")
+    ] = "positions",
+    method: Annotated[Literal["tsne", "umap", "pca"], typer.Option(help="How to lay out.")] = "tsne",
     neighbors: Annotated[int, typer.Option(help="Neighbours of each sample.")] = 15,
-    metric: Annotated[str, typer.Option(help="cosine or euclidean.")] = "cosine",
+    metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="What is near.")] = "cosine",
     seed: Annotated[int, typer.Option(help="The generator's seed.")] = 0,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same result every time, more slowly.")

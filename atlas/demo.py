@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from atlas.pipeline import build
-from atlas.records import Progress, silent
+from atlas.records import Progress, prefixed, silent
 from atlas.storage import Atlas
 
 NAMES = ("honest", "shortcut")
@@ -26,7 +26,7 @@ def build_demo(out: str | Path, *, progress: Progress = silent) -> tuple[Atlas, 
         build(
             shipped(f"pipelines/shapes_{name}.toml"),
             folder / f"{name}.atlas",
-            progress=lambda stage, done, total, name=name: progress(f"{name}: {stage}", done, total),
+            progress=prefixed(progress, f"{name}: "),
         )
         for name in NAMES
     )

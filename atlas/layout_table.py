@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from atlas.errors import ConfigError, nearest
 from atlas.layouts import compute_layout
-from atlas.records import STATES, Progress, silent
+from atlas.records import STATES, Progress, RowKind, silent
 from atlas.storage import open_store
 from atlas.storage.files import written_beside
 
@@ -22,7 +22,7 @@ def write_layout(
     out: str | Path,
     *,
     classes: Sequence[str] = (),
-    rows: str = "positions",
+    rows: RowKind = "positions",
     method: str = "tsne",
     neighbors: int = 15,
     metric: str = "cosine",

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from atlas.config import fingerprint
 from atlas.errors import ConfigError, StoreError
 from atlas.extraction import extract
+from atlas.extraction.reading import worker_count
 from atlas.job import ENGINE, Job, open_job, provenance_of
 from atlas.layouts import bin_into_cells, compute_layout, describe_cells, measure_levels
 from atlas.pictures import cut_patch
-from atlas.records import CellStatistics, Icons, Layout, Level, Progress, silent
+from atlas.records import CellStatistics, Icons, Layout, Level, Progress, prefixed, silent
 from atlas.rendering import render_icons
 from atlas.storage import ActivationStore, Atlas, AtlasWriter, open_atlas
 from atlas.storage.files import written_beside
@@ -198,7 +199,7 @@ def _map_layer(job: Job, store: ActivationStore, index: int, work: Path, progres
             metric=config.layout.metric,
             seed=config.run.seed,
             deterministic=config.run.deterministic,
-            progress=progress,
+            progress=prefixed(progress, f"{name}: "),
         )
         _save_layout(cached, layout)
     levels = _grid(job, layout, stored.image_of(kind))
@@ -206,10 +207,9 @@ def _map_layer(job: Job, store: ActivationStore, index: int, work: Path, progres
 
 
 def _grid(job: Job, layout: Layout, image_of: NDArray[np.int64]) -> tuple[Level, ...]:
-    grid = job.config.grid
-    auto = grid.levels == "auto"
-    count = measure_levels(layout, image_of, min_images=grid.min_images) if auto else grid.levels
-    return tuple(bin_into_cells(layout, image_of, level=z, min_images=grid.min_images) for z in range(count))
+    levels, least = job.config.grid.levels, job.config.grid.min_images
+    count = measure_levels(layout, image_of, min_images=least) if levels == "auto" else levels
+    return tuple(bin_into_cells(layout, image_of, level=z, min_images=least) for z in range(count))
 
 
 def _describe(
@@ -228,7 +228,7 @@ def _describe(
             confidence=images.confidence,
             effects=effects,
             classes=len(store.classes),
-            progress=lambda _, done, total, z=level.level: progress(f"cells {name} level {z}", done, total),
+            progress=prefixed(progress, f"{name} level {level.level}: "),
         )
         for level in levels
     )
@@ -269,7 +269,7 @@ def _write_samples(
         if not writer.has_patches(layer.index):
             rows = layer.patch_rows()
             cut = functools.partial(_cut, read, rows, image_of, box, config.icons.size)
-            writer.write_patches(layer.index, rows, cut, workers, progress)
+            writer.write_patches(layer.index, rows, cut, workers, prefixed(progress, f"{layer.name}: "))
 
 
 def _cut(
@@ -289,7 +289,6 @@ def _write_icons(
             if z >= len(layer.levels) or writer.has_level(layer.index, z, icons=True):
                 continue
             level, statistics = layer.levels[z], layer.statistics[z]
-            stage = f"icons {layer.name} level {z}"
             icons: Icons = render_icons(
                 job.model,
                 layer.name,
@@ -302,7 +301,7 @@ def _write_icons(
                 seed=config.run.seed,
                 deterministic=config.run.deterministic,
                 cache=work / "icons",
-                progress=lambda _, done, total, stage=stage: progress(stage, done, total),
+                progress=prefixed(progress, f"{layer.name} level {z}: "),
             )
             writer.write_level(layer.index, level, statistics, icons)
 

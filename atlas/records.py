@@ -22,6 +22,15 @@ def silent(stage: str, done: int, total: int) -> None:
     """Report no progress."""
 
 
+def prefixed(progress: Progress, prefix: str) -> Progress:
+    """Report every stage under a prefix, so that two layers' stages stay apart."""
+
+    def report(stage: str, done: int, total: int) -> None:
+        progress(prefix + stage, done, total)
+
+    return report
+
+
 LayerKind = Literal["map", "map_last", "tokens", "vector"]
 RowKind = Literal["positions", "mean", "max", "cls", "center"]
 

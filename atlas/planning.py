@@ -1,0 +1,126 @@
+"""What a build will take: images, bytes, icons and minutes, told without building anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.extraction import plan_extraction
+from atlas.job import Job, open_job
+from atlas.layouts import choose_levels
+from atlas.models import layer_shapes
+from atlas.rendering import render_icons
+
+# Seconds a thousand samples take in the layout on two cores, neighbours included (docs/performance.md).
+SECONDS_PER_THOUSAND = {"tsne": 0.7, "umap": 1.0, "pca": 0.01}
+# A thumbnail or patch is a JPEG of about so many bytes, an icon a lossless picture of about so many a pixel.
+BYTES_PER_PICTURE = 4_000
+BYTES_PER_PIXEL = 2.2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build would do; icons and bytes are upper bounds, minutes an estimate from a few pictures."""
+
+    images: int
+    samples: dict[str, int]
+    store_bytes: int
+    atlas_bytes: int
+    icons: int
+    minutes: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The same for a person, a line each."""
+        samples = ", ".join(f"{name} {count:,}" for name, count in self.samples.items())
+        return [
+            f"{self.images:,} images",
+            f"samples: {samples}",
+            f"on disk: store about {_megabytes(self.store_bytes)}, atlas at most {_megabytes(self.atlas_bytes)}",
+            f"at most {self.icons:,} icons",
+            f"about {self.minutes:.1f} minutes on this machine",
+        ]
+
+
+def plan(pipeline: str | Path, overrides: Sequence[str] = ()) -> Plan:
+    """Read and run a few pictures, render a few icons, and say what the whole build takes; write nothing."""
+    job = open_job(pipeline, overrides)
+    config = job.config
+    extraction = plan_extraction(
+        job.source,
+        job.model,
+        config.model.layers,
+        positions=config.extract.positions,
+        effects=config.extract.effects,
+        tap=config.extract.tap,
+        batch=config.extract.batch,
+        part=config.extract.part,
+        workers=config.run.workers,
+        device=config.run.device,
+    )
+    kind = config.layout.rows
+    samples = {name: kinds.get(kind, 0) for name, kinds in extraction.rows.items()}
+    cells = _cells(job)
+    rendered = sum(cells[: config.icons.levels]) * len(config.model.layers)
+    pictures = extraction.images + 16 * sum(cells) * len(config.model.layers)
+    layout = sum(samples.values()) / 1000 * SECONDS_PER_THOUSAND[config.layout.method]
+    seconds = extraction.seconds * 2 + layout + rendered * _seconds_per_icon(job)
+    return Plan(
+        images=extraction.images,
+        samples=samples,
+        store_bytes=extraction.bytes,
+        atlas_bytes=int(pictures * BYTES_PER_PICTURE + rendered * config.icons.size**2 * BYTES_PER_PIXEL),
+        icons=rendered,
+        minutes=seconds / 60,
+    )
+
+
+def _cells(job: Job) -> list[int]:
+    """The most cells that can have an icon, for each level: all of them, or as the images suffice."""
+    grid, images = job.config.grid, len(job.source)
+    levels = choose_levels(images, min_images=grid.min_images) if grid.levels == "auto" else grid.levels
+    positions = job.config.extract.positions if job.config.layout.rows == "positions" else 1
+    # An image counts once in each cell that one of its positions falls into.
+    return [min((8 * 2**z) ** 2, images * positions // grid.min_images) for z in range(levels)]
+
+
+def _seconds_per_icon(job: Job) -> float:
+    """Time four icons of random directions for a few steps, and scale it to the pipeline's steps."""
+    config = job.config
+    tried, count = 8, 4
+    steps = {"batched": 64, "lucent": 128}[config.icons.backend] if config.icons.steps == "auto" else config.icons.steps
+    if config.icons.levels == 0:
+        return 0.0
+    name = config.model.layers[0]
+    shape = layer_shapes(job.model, [name], tap=config.extract.tap)[name]
+    directions = np.abs(np.random.default_rng(0).normal(size=(count, shape.channels))).astype(np.float32)
+
+    def render(number: int) -> float:
+        start = time.perf_counter()
+        render_icons(
+            job.model,
+            name,
+            directions,
+            tap=config.extract.tap,
+            size=config.icons.size,
+            steps=number,
+            backend=config.icons.backend,
+            device=config.run.device,
+        )
+        return time.perf_counter() - start
+
+    render(1)  # the first call loads libraries and kernels
+    once = render(1)
+    return (once + (render(tried + 1) - once) / tried * steps) / count
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
