@@ -1,0 +1,111 @@
+"""The batched engine: many icons optimised together, each as if it were alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atlas.errors import RenderError
+from atlas.rendering.image import FourierPictures, to_float, to_stored
+from atlas.rendering.objective import Objective, window
+from atlas.rendering.target import Target
+from atlas.rendering.transforms import Wobble, warp
+
+ENGINE_VERSION = 1  # part of every cache key: raise it whenever the same settings give other icons
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides how the batched engine renders; every field is part of the cache key.
+
+    rate: Adam's peak rate under a one-cycle schedule that rises for the share `rise` of the steps. deviation: of the
+    random spectrum at the start. decay, gain: see FourierPictures.
+
+    The defaults were chosen by eye and by score on k-means centres of SqueezeNet 1.0's features.10. decay 1.3 and
+    gain 8 for 1 and 4: large shapes in place of hatching, cosines 0.01 to 0.02 higher at equal contrast. deviation
+    0.1 for 0.01: pictures with light and dark, contrast 0.21 -> 0.27 at equal cosines.
+    """
+
+    steps: int
+    rate: float = 0.1
+    rise: float = 0.3
+    deviation: float = 0.1
+    decay: float = 1.3
+    gain: float = 8.0
+    wobble: Wobble = field(default_factory=Wobble)
+    objective: Objective = field(default_factory=Objective)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the cache key."""
+        return asdict(self)
+
+
+def icon_seed(seed: int, direction: NDArray[np.float32]) -> int:
+    """The seed of one icon's own generator, from the run's seed and the direction's bytes."""
+    digest = hashlib.sha256(f"{seed}:".encode() + direction.tobytes()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def optimise(
+    target: Target,
+    directions: NDArray[np.float32],
+    recipe: Recipe,
+    *,
+    seed: int,
+    mean: NDArray[np.float32] | None = None,
+    starts: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """Render one batch of icons: directions (n, channels) -> uint8 (n, size, size, 3).
+
+    Every random number of an icon comes from its own generator, so that no icon depends on its batch's others (but
+    for rounding: convolutions give other bits in another batch size). Raises RenderError when an icon is not finite.
+    """
+    device = target.device
+    fourier = FourierPictures(
+        min(target.size, max(target.feed.size)), target.channels, decay=recipe.decay, gain=recipe.gain, device=device
+    )
+    spectra, matrices = _draw(fourier, directions, recipe, seed)
+    if starts is not None:
+        spectra = fourier.spectra(to_float(torch.from_numpy(starts).to(device), target.channels))
+    wanted = torch.from_numpy(directions).to(device)
+    middle = None if mean is None else torch.from_numpy(mean).to(device)
+    weights = window(target.shape.height, target.shape.width, device)
+    moves = matrices.to(device)
+
+    spectra = spectra.to(device).contiguous().requires_grad_()
+    adam = torch.optim.Adam([spectra], lr=recipe.rate)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(adam, recipe.rate, total_steps=recipe.steps + 1, pct_start=recipe.rise)
+    for step in range(recipe.steps):
+        with torch.enable_grad():
+            seen = warp(fourier.pictures(spectra), moves[:, step], target.feed.size)
+            value = recipe.objective(target.show(seen, fast=True), wanted, weights, middle)
+            (spectra.grad,) = torch.autograd.grad(-value.sum(), spectra)
+        adam.step()
+        cycle.step()
+    with torch.no_grad():
+        pictures = fourier.pictures(spectra, target.size)
+    if not bool(torch.isfinite(pictures).all()):
+        raise RenderError(
+            f"layer '{target.layer}' of {target.model.name} gives values that are not finite while an icon is "
+            "rendered: check the network's weights and its preprocessing"
+        )
+    return to_stored(pictures).cpu().numpy()
+
+
+def _draw(
+    fourier: FourierPictures, directions: Sequence[NDArray[np.float32]] | NDArray[np.float32], recipe: Recipe, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Each icon's first spectrum and its affine matrices (n, steps, 2, 3), from its own generator, on the CPU."""
+    spectra, matrices = [], []
+    for direction in directions:
+        generator = torch.Generator().manual_seed(icon_seed(seed, direction))
+        spectra.append(fourier.draw(generator, recipe.deviation))
+        matrices.append(recipe.wobble.draw(generator, recipe.steps))
+    return torch.stack(spectra), torch.stack(matrices)

@@ -1,0 +1,95 @@
+"""Scores of icons, taken on the stored 8-bit picture at its own size."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from atlas.rendering.image import to_float
+from atlas.rendering.objective import window
+from atlas.rendering.target import Target
+from atlas.rendering.transforms import affine_matrices
+
+ROBUST_VARIANTS = 8
+_CHUNK = 32  # pictures per pass: larger ones fall out of the processor's cache
+_BLUR_RADIUS = 4  # pixels: four standard deviations
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of n icons, each float32 (n,); see `atlas.records.Icons`."""
+
+    centre: NDArray[np.float32]
+    robust: NDArray[np.float32]
+    windowed: NDArray[np.float32]
+    strength: NDArray[np.float32]
+
+
+@torch.no_grad()
+def score_pictures(target: Target, directions: NDArray[np.float32], images: NDArray[np.uint8]) -> Scores:
+    """Score stored pictures uint8 (n, size, size, 3) against their directions (n, channels).
+
+    centre: cosine at the position (height // 2, width // 2). windowed: cosines averaged under `window`. robust:
+    centre averaged over eight transforms that rendering does not use. strength: h.v / v.v at the centre. Always in
+    float32. A position of zeros has cosine 0.
+    """
+    wanted = torch.from_numpy(directions).to(target.device)
+    pictures = to_float(torch.from_numpy(images), target.channels).to(target.device)
+    weights = window(target.shape.height, target.shape.width, target.device)
+    columns: list[list[Tensor]] = [[], [], []]
+    for part, direction in zip(pictures.split(_CHUNK), wanted.split(_CHUNK), strict=True):
+        found = target.show(part)
+        middle = found[:, target.centre]
+        columns[0].append(functional.cosine_similarity(middle, direction))
+        columns[1].append(functional.cosine_similarity(found, direction[:, None], dim=2) @ weights)
+        columns[2].append((middle * direction).sum(1) / direction.square().sum(1))
+    variants = [*_moved(pictures), _blurred(pictures), _recompressed(images, target)]
+    robust = torch.zeros(len(images), device=target.device)
+    for variant in variants:
+        middles = torch.cat([target.show(part)[:, target.centre] for part in variant.split(_CHUNK)])
+        robust += functional.cosine_similarity(middles, wanted) / ROBUST_VARIANTS
+    centre, windowed, strength = (torch.cat(column).cpu().numpy() for column in columns)
+    return Scores(centre, robust.cpu().numpy(), windowed, strength)
+
+
+def _moved(pictures: Tensor) -> list[Tensor]:
+    """Six poses: 5 % to the right, 5 % up, 8 and -8 degrees, scales 0.92 and 1.08; mid-grey outside."""
+    turn = math.radians(8)
+    poses = torch.tensor(
+        [[0, 1, 0.05, 0], [0, 1, 0, -0.05], [turn, 1, 0, 0], [-turn, 1, 0, 0], [0, 0.92, 0, 0], [0, 1.08, 0, 0]]
+    )
+    moved = []
+    for matrix in affine_matrices(*poses.T):
+        grid = functional.affine_grid(matrix[None], [1, *pictures.shape[1:]], align_corners=False)
+        grid = grid.to(pictures.device).expand(len(pictures), -1, -1, -1)
+        # Outside, grid_sample gives 0: mid-grey, once 0.5 is taken off and put back.
+        moved.append(functional.grid_sample(pictures - 0.5, grid, mode="bilinear", align_corners=False) + 0.5)
+    return moved
+
+
+def _blurred(pictures: Tensor) -> Tensor:
+    """Gaussian blur with a standard deviation of 1 pixel, mirrored at the borders."""
+    offsets = torch.arange(-_BLUR_RADIUS, _BLUR_RADIUS + 1, device=pictures.device)
+    kernel = torch.exp(-(offsets.float() ** 2) / 2)
+    kernel = (kernel / kernel.sum()).expand(pictures.shape[1], 1, -1)
+    padded = functional.pad(pictures, [_BLUR_RADIUS] * 4, mode="reflect")
+    across = functional.conv2d(padded, kernel[:, :, None], groups=pictures.shape[1])
+    return functional.conv2d(across, kernel[..., None], groups=pictures.shape[1])
+
+
+def _recompressed(images: NDArray[np.uint8], target: Target) -> Tensor:
+    """Each picture written as JPEG of quality 50 and read again."""
+    decoded = np.empty_like(images)
+    for index, image in enumerate(images):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=50)
+        decoded[index] = np.asarray(Image.open(buffer))
+    return to_float(torch.from_numpy(decoded), target.channels).to(target.device)
