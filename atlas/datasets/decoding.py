@@ -101,29 +101,31 @@ def _scaled_16_bit(image: Image.Image) -> Image.Image:
     tags = getattr(image, "tag_v2", {})  # a TIFF's own facts
     bits = tags.get(_BITS_PER_SAMPLE, (16,))
     white = 2 ** (bits[0] if isinstance(bits, tuple) else bits) - 1
-    values = np.asarray(image).astype(np.uint32)
-    grey = (np.minimum(values, white) * 255 + white // 2) // white
+    # By table: 1 byte per pixel beside the picture, where arithmetic takes 12, and a third of the time.
+    table = (np.minimum(np.arange(65536), white) * 255 + white // 2) // white
     if tags.get(_PHOTOMETRIC) == 0:  # white is zero: Pillow inverts it for 8 bits alone
-        grey = 255 - grey
-    return Image.fromarray(grey.astype(np.uint8))
+        table = 255 - table
+    return Image.fromarray(table.astype(np.uint8)[np.asarray(image)])
 
 
 def _scaled_32_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image, np.float32)
     finite = np.isfinite(values)
     if not finite.any():
         raise PictureError("no pixel has a finite value")
     low, high = float(values[finite].min()), float(values[finite].max())
     if low < 0 or high > 65535:
-        black, white = low, max(high, low + 1e-9)
+        black, white = low, high if high > low else low + max(1.0, abs(low))
     elif image.format in ("PPM", "PNG"):
         black, white = 0.0, 65535.0  # these formats bring 16-bit greys in 32 bits
     elif image.mode == "F" and high <= 1:
         black, white = 0.0, 1.0
     else:
         black, white = 0.0, 255.0 if high <= 255 else 65535.0
-    scaled = np.where(finite, (values - black) / (white - black), 0.0)
-    return Image.fromarray((np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (values - np.float32(black)) * np.float32(255 / (white - black)) + np.float32(0.5)
+    scaled[~finite] = 0
+    return Image.fromarray(np.clip(scaled, 0, 255, out=scaled).astype(np.uint8))
 
 
 def _upright(original: Image.Image, image: Image.Image) -> Image.Image:

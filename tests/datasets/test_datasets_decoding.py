@@ -132,6 +132,8 @@ def test_tiff_of_12_bits_and_with_white_as_zero() -> None:
         ([0.0, 0.0, 0.0], [0, 0, 0]),
         ([-3.0, -3.0, -3.0], [0, 0, 0]),
         ([0.0, 1e-3, 3e38], [0, 0, 255]),
+        ([-3e38, 0.0, 3e38], [0, 128, 255]),
+        ([-3e38, -3e38, -3e38], [0, 0, 0]),
     ],
 )
 def test_float_tiff(values: list[float], expected: list[int], encoded: Encode) -> None:
