@@ -20,17 +20,18 @@ from atlas import __version__
 from atlas.config import fingerprint
 from atlas.datasets import ImageSource, align_labels
 from atlas.errors import DataError, LayerError, StoreError
+from atlas.extraction.accuracy import chance_note
 from atlas.extraction.collecting import PartCollector
 from atlas.extraction.passes import Passes, layer_specs
 from atlas.extraction.reading import Picture, read_pictures, worker_count
 from atlas.extraction.sampling import draw_places
-from atlas.extraction.tally import Tally, chance_note
 from atlas.models import Model, effect_caveat, layer_shapes, patch_field, resolve_device
 from atlas.records import Progress, silent
 from atlas.storage.parts import SCHEMA, Part, part_name
 from atlas.storage.store import ActivationStore, open_store
 from atlas.storage.store_index import StoreHeader
 from atlas.storage.store_writer import StoreWriter, fingerprint_of
+from atlas.storage.tally import Tally
 
 Tap = Literal["output", "input"]
 

@@ -193,7 +193,10 @@ def _write_rows(group: Any, rows: LayerRows) -> None:
         for name in ("image", "uv", "box"):
             write_array(group, f"positions/{name}", getattr(rows, name))
     for kind, values in rows.pooled.items():
-        write_array(group, kind, values)
+        if values is rows.positions:  # one sample per image, its own mean: two names for one dataset
+            group[kind] = group["positions/rows"]
+        else:
+            write_array(group, kind, values)
     for kind, values in kept.items():
         if not np.isfinite(values).all():
             raise StoreError(f"rows of kind '{kind}' are not finite as float16: leave such images out")

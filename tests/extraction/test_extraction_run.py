@@ -210,7 +210,7 @@ def test_broken_pictures_are_skipped_and_told(tmp_path: Path) -> None:
 def test_too_many_broken_pictures_stop_the_run_and_keep_what_is_whole(tmp_path: Path) -> None:
     source = Pictures(60, broken={31, 33, 35, 37})
     with pytest.raises(
-        DataError, match=r"^4 of the first 38 pictures cannot be used .* 5\.0% of all 60 may be"
+        DataError, match=r"^4 of the first 38 images cannot be used .* 5\.0% of all 60 may be"
     ) as caught:
         extract(source, made_model(), ["deep"], tmp_path / "a.store", batch=4, part=10)
     assert "test/dog/00031.png: is truncated" in str(caught.value)
