@@ -78,6 +78,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
         contexts.append(made)
         if help_closed:
             made.add_init_script("try { localStorage.setItem('activation-atlas-help-closed', 'yes') } catch {}")
+        made.set_default_timeout(60_000)  # the machine may be busy with other things
         page = made.new_page()
         page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -96,7 +97,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
 def settled(page: Any) -> None:
     """Wait until the map has loaded all that it shows, and painted it."""
     page.wait_for_function(
-        "document.querySelector('.bk-Figure')?.dataset.loading === 'false'", timeout=20_000, polling=50
+        "document.querySelector('.bk-Figure')?.dataset.loading === 'false'", timeout=60_000, polling=50
     )
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 

@@ -67,9 +67,6 @@ class Explorer {
     root.append(this.over);
     this.plot.el.dataset.atlas = "mounted";
     this.plot.canvas_view.events_el.style.outline = "none"; // the map has no other place to put the focus
-    for (const part of [head, this.panel.element]) {
-      for (const kind of ["pointerdown", "pointermove", "wheel"]) part.addEventListener(kind, (event) => event.stopPropagation());
-    }
   }
 
   /** Leave room around Bokeh's frame for header, panel and status line, and fit the canvases to the frame. */
@@ -102,14 +99,16 @@ class Explorer {
     const style = getComputedStyle(this.over);
     const { cells, density, only } = this.state;
     const ground = style.getPropertyValue("--ground").trim() || "#ffffff";
-    this.tiles.setLook({ cells, density, only, ground, dot: style.getPropertyValue("--dot").trim() || "#c9cdd4" });
+    const dot = style.getPropertyValue("--dot").trim() || "#d3d7de";
+    this.dim = [1, 3, 5].map((at) => parseInt(dot.slice(at, at + 2), 16));
+    this.tiles.setLook({ cells, density, only, ground, dot });
     if (layerChanged) {
       this.view.bounds = this.layer.bounds;
       this.state.selected = null;
       this.panel.shown = null;
       this.overviewOf = null;
     }
-    this.pointLayers.get(this.state.layer)?.setColour(this.state.colour, only);
+    this.pointLayers.get(this.state.layer)?.setColour(this.state.colour, only, this.dim);
     this._overviewLater();
     this.repaint();
   }
@@ -121,7 +120,7 @@ class Explorer {
       const shard = this.shards.get(`points/${layer}`);
       if (!shard) return null;
       const points = new PointLayer(this.header, shard);
-      points.setColour(colour, only);
+      points.setColour(colour, only, this.dim);
       this.pointLayers.set(layer, points);
     }
     return this.pointLayers.get(layer);

@@ -2,7 +2,7 @@
  * a canvas arc, so 50,000 points repaint within a frame without a graphics card, where Bokeh's glyphs need seconds. */
 
 const BUCKETS = 256; // a side, for finding the point under the pointer
-const DIM = [0xc9, 0xcd, 0xd4];
+const RING_FROM = 2.2; // CSS pixels of radius: smaller points would drown in their own white rings
 
 class PointLayer {
   constructor(header, shard) {
@@ -33,8 +33,9 @@ class PointLayer {
 
   _bucketOf = (value) => Math.min(BUCKETS - 1, Math.max(0, Math.floor(value * BUCKETS)));
 
-  /** Colour by a mode; with `only` (a class index of the labels, or of the predictions without labels) dim the rest. */
-  setColour(mode, only) {
+  /** Colour by a mode; with `only` (a class index of the labels, or of the predictions without labels) dim the rest
+   * to the colour `dim`. */
+  setColour(mode, only, dim = [0xd3, 0xd7, 0xde]) {
     this.groups = groupPoints(this.header, this, mode);
     const colours = new Map();
     const packed = ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
@@ -45,7 +46,7 @@ class PointLayer {
       const group = this.groups.group[i];
       if (!colours.has(group)) colours.set(group, packed(this.groups.colour(group)));
       this.live[i] = only === null || filtered[i] === only ? 1 : 0;
-      this.colour[i] = this.live[i] ? colours.get(group) : packed(DIM);
+      this.colour[i] = this.live[i] ? colours.get(group) : packed(dim);
     }
     this.filtered = only !== null;
   }
@@ -53,24 +54,29 @@ class PointLayer {
   /** Paint into a 2-D context of `width` x `height` device pixels; `ratio` device pixels per CSS pixel. */
   paint(context, view, ratio, ringed) {
     const { width, height } = context.canvas;
-    const picture = context.createImageData(width, height);
-    const pixels = new Uint32Array(picture.data.buffer);
-    const radius = this._radius(view) * ratio;
-    const stamp = discStamp(radius, ringed ? 0.9 * ratio : 0, width);
+    if (this.picture?.width !== width || this.picture.height !== height) {
+      this.picture = context.createImageData(width, height);
+    }
+    const pixels = new Uint32Array(this.picture.data.buffer).fill(0);
+    const radius = this._radius(view);
+    if (this.filtered) this._stampAll(pixels, view, ratio, width, height, discStamp(0.7 * radius * ratio, 0, width), 0);
+    const ring = ringed && radius >= RING_FROM ? 0.9 : 0;
+    this._stampAll(pixels, view, ratio, width, height, discStamp(radius * ratio, ring * ratio, width), 1);
+    context.putImageData(this.picture, 0, 0);
+  }
+
+  _stampAll(pixels, view, ratio, width, height, stamp, live) {
     const scale = view.scale * ratio;
     const left = view.figure.x_range.start;
     const top = view.figure.y_range.end;
-    const reach = stamp.reach;
-    for (const pass of this.filtered ? [0, 1] : [1]) {
-      for (let i = 0; i < this.length; i++) {
-        if (this.live[i] !== pass) continue;
-        const px = Math.round((this.x[i] - left) * scale);
-        const py = Math.round((top - this.y[i]) * scale);
-        if (px < reach || py < reach || px >= width - reach || py >= height - reach) continue;
-        stampAt(pixels, py * width + px, stamp, this.colour[i]);
-      }
+    const { reach } = stamp;
+    for (let i = 0; i < this.length; i++) {
+      if (this.live[i] !== live) continue;
+      const px = Math.round((this.x[i] - left) * scale);
+      const py = Math.round((top - this.y[i]) * scale);
+      if (px < reach || py < reach || px >= width - reach || py >= height - reach) continue;
+      stampAt(pixels, py * width + px, stamp, this.colour[i]);
     }
-    context.putImageData(picture, 0, 0);
   }
 
   /** CSS pixels: small where points are crowded, growing as the map is zoomed. */
@@ -141,18 +147,18 @@ function stampAt(pixels, at, { offsets, inks, whites }, colour) {
       pixels[place] = colour;
       continue;
     }
-    let below = pixels[place];
-    if (whites[k] > 0) below = blend(below, 0xffffffff, whites[k]);
-    pixels[place] = blend(below, colour, inks[k]);
+    if (whites[k] > 0) pixels[place] = blend(pixels[place], 0xffffffff, whites[k]);
+    if (inks[k] > 0) pixels[place] = blend(pixels[place], colour, inks[k]);
   }
 }
 
-/** `over` at `share` / 256 on top of `below`; both ABGR with straight alpha, `over` opaque. */
+/** `over` at `share` / 256 on top of `below`; both ABGR with straight alpha, `over` opaque. Two channels at a time. */
 function blend(below, over, share) {
-  if (share === 0) return below;
   const alpha = below >>> 24;
-  const rest = ((256 - share) * alpha) / 255; // in 256ths
-  const whole = share + rest;
-  const mix = (shift) => Math.round((((over >>> shift) & 255) * share + ((below >>> shift) & 255) * rest) / whole);
-  return ((Math.round((whole * 255) / 256) << 24) | (mix(16) << 16) | (mix(8) << 8) | mix(0)) >>> 0;
+  const rest = 256 - share;
+  // On bare or half-covered pixels the colour is the new one's alone: they are edges, one pixel wide.
+  if (alpha < 255) return (((alpha + (((255 - alpha) * share) >> 8)) << 24) | (over & 0xffffff)) >>> 0;
+  const redBlue = (((over & 0xff00ff) * share + (below & 0xff00ff) * rest) >>> 8) & 0xff00ff;
+  const green = (((over & 0x00ff00) * share + (below & 0x00ff00) * rest) >>> 8) & 0x00ff00;
+  return (0xff000000 | redBlue | green) >>> 0;
 }
