@@ -47,19 +47,29 @@ class Editions:
         self._lock = threading.RLock()
 
     def newest(self) -> tuple[str, Shards]:
-        """The folder's present token and shards. Raises AtlasError when it is no longer a whole atlas."""
+        """The folder's present token and shards; the last ones that could be opened, while it is being rewritten.
+
+        Raises AtlasError when it has never been a whole atlas.
+        """
         with self._lock:
             header = self._path / HEADER
             changed = header.stat().st_mtime_ns if header.exists() else -1
             if self._seen is None or self._seen[0] != changed:
-                atlas = open_atlas(self._path)
-                token = hash_file(header)[:16]
-                self._shards[token] = Shards(atlas, pictures=self._pictures)
-                self._seen = changed, token
-                while len(self._shards) > EDITIONS_KEPT:
-                    self._shards.popitem(last=False)
-            token = self._seen[1]
+                try:
+                    self._open(header, changed)
+                except AtlasError:
+                    if self._seen is None:
+                        raise
+            token = self._seen[1] if self._seen else ""
             return token, self._shards[token]
+
+    def _open(self, header: Path, changed: int) -> None:
+        atlas = open_atlas(self._path)
+        token = hash_file(header)[:16]
+        self._shards[token] = Shards(atlas, pictures=self._pictures)
+        self._seen = changed, token
+        while len(self._shards) > EDITIONS_KEPT:
+            self._shards.popitem(last=False)
 
     def has(self, token: str) -> bool:
         """Whether the token names a state of this atlas that is still at hand."""

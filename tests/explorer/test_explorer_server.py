@@ -114,6 +114,8 @@ def test_editions_follow_the_atlas_and_keep_the_old_one(planted: Atlas, tmp_path
     assert second != first
     assert len(fewer.atlas.layers[0].levels) == len(shards.atlas.layers[0].levels) - 1
     assert editions.body(first, "points", (0,)) == editions.body(first, "points", (0,))
+    (folder / "atlas.json").unlink()
+    assert editions.newest()[0] == second
 
 
 def test_the_cache_of_bodies_is_bounded(hostile: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
