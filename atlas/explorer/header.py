@@ -112,5 +112,5 @@ def _named(provenance: Any, *keys: str) -> str:
         if isinstance(value, dict):
             value = value.get("name") or value.get("factory")
         if isinstance(value, str):
-            return value
+            return value.rsplit(":", 1)[-1]  # python:package.module:factory, torchvision:NAME
     return ""

@@ -66,7 +66,7 @@ class Chrome {
     const { header } = this;
     const origin = [header.model, header.dataset && `on ${header.dataset}`].filter(Boolean).join(" ");
     const accuracy = header.accuracy === null ? "" : `accuracy ${percent(header.accuracy, 1)}`;
-    const facts = [origin, accuracy].filter(Boolean).join(" · ");
+    const facts = [accuracy, origin].filter(Boolean).join(" · ");
     const help = h("button", { class: "round", title: "What am I looking at? (?)", "aria-label": "What am I looking at?", click: () => this.toggleHelp() }, "?");
     const go = (address) => window.location.assign(address);
     const atlases = new Menu("Atlas", header.atlases.map(([name, address]) => [address, name]), go);
