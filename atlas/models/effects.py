@@ -22,6 +22,9 @@ Positions = Mapping[str, torch.Tensor | None]
 # On a CPU a pass over more rows is no faster per row, and its memory grows.
 _COPIES = 8
 
+# Effects below this share of the largest logit are rounding: before a LayerNorm they were 1e-9 to 1e-6 of it.
+NEGLIGIBLE = 1e-5
+
 
 class _Refused(Exception):
     """A way of computing effects does not suit this network; the next one is tried."""
@@ -263,16 +266,27 @@ def effects(
     return EffectTracer(model, {layer: shape}, tap=tap)(batch, {layer: positions}).effects[layer]
 
 
-def effect_caveat(layer: str, shape: LayerShape, values: torch.Tensor) -> str | None:
-    """A sentence for the user when a layer's effects are all zero, as in a ViT's last block; else None."""
-    if values.numel() == 0 or bool(values.abs().max() > 0):
+def effect_caveat(layer: str, shape: LayerShape, values: torch.Tensor, logits: torch.Tensor) -> str | None:
+    """A sentence for the user when a layer's effects say nothing; else None.
+
+    They are all zero where positions do not reach the logits (patch tokens in a ViT's last block), and next to zero
+    before a normalisation of each position, which ignores the length of h. values: effects, of any shape; logits:
+    of the same pictures.
+    """
+    largest = float(values.abs().max()) if values.numel() else 1.0
+    if largest > NEGLIGIBLE * float(logits.abs().max()):
         return None
+    if largest > 0:
+        return (
+            f"effects at layer '{layer}' are next to zero: what follows it normalises every position, which ignores "
+            "an activation's length; choose a layer after a normalisation, or inside a block"
+        )
     if shape.kind == "tokens" and shape.prefix:
         return (
-            f"all effects at layer '{layer}' are zero: the head reads the CLS token alone, which these patch tokens "
-            "no longer reach; choose an earlier block, or rows = 'cls'"
+            f"all effects at layer '{layer}' are zero: the head reads the CLS token alone, which its patch tokens "
+            "no longer reach; choose an earlier block"
         )
-    return f"all effects at layer '{layer}' are zero: the positions do not reach the logits; choose an earlier layer"
+    return f"all effects at layer '{layer}' are zero: its positions do not reach the logits; choose an earlier layer"
 
 
 def _portions(forward: Mapping[str, torch.Tensor | None]) -> Iterator[dict[str, torch.Tensor | None]]:

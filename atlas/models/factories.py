@@ -64,7 +64,7 @@ def build_network(
         torch.manual_seed(0)
         built, untrained = make(name, rest, weights, trained_elsewhere, outputs)
         if untrained and not trained_elsewhere:
-            _draw_zero_head(built.network)
+            draw_zero_head(built.network)
     if weights is None and untrained and not trained_elsewhere:
         warnings.warn(f"{name} has no weights: its parameters are random (weights = 'random' says so)", stacklevel=3)
     return built
@@ -85,7 +85,7 @@ def usual_input_size(name: str, network: nn.Module) -> int | None:
     return own.input_shape[1] if own is not None and own.input_shape is not None else None
 
 
-def _draw_zero_head(network: nn.Module) -> None:
+def draw_zero_head(network: nn.Module) -> None:
     """Draw a last linear layer that was initialised to zero (torchvision's ViT): its logits would all be 0."""
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if linear and not linear[-1].weight.any():

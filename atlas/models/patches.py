@@ -16,10 +16,11 @@ from atlas.models.layers import as_grid, call_of
 from atlas.models.load import Model
 from atlas.records import LayerShape
 
-# The share of the gradient's energy that a patch holds. At 0.9 a patch of ResNet-20's layer3 is still most of the
-# picture; at 0.5 it is the object's part that the position answers to.
+# The share of the gradient's energy that a patch holds, chosen by looking at patches of ResNet-20's layer3 (32 px):
+# 0.5 gives 14 px, a blur; 0.8 gives 22 px, the object's part; 0.9 gives 26 px, nearly the whole picture.
 ENERGY = 0.8
-# A theoretical field over more than this share of the picture is replaced by the measured one.
+# A theoretical field longer than this share of a side is replaced by the effective one: of SqueezeNet's features.12
+# (155 of 224 px) it shows whole scenes, where the effective field (52 px) shows the nose or the hook that is meant.
 LARGEST = 0.5
 _PICTURES = 8
 
@@ -98,7 +99,7 @@ def patch_field(
             Span((e.low + e.high) / 2 / side, e.jump / side, (e.high - e.low) / side)
             for e, side in zip((field.y, field.x), size[1:], strict=True)
         ]
-        if spans[0].length * spans[1].length <= LARGEST:
+        if max(spans[0].length, spans[1].length) <= LARGEST:
             return PatchField(shape, spans[0], spans[1], False)
     batch = pictures if pictures is not None else photographic_noise(model, (size[0], size[1], size[2]))
     share_y, share_x = effective_size(model, layer, shape, batch, tap=tap)
@@ -138,7 +139,7 @@ def effective_size(
     order = np.argsort(reach, kind="stable")
     held = np.cumsum(gradients.ravel()[order])
     radius = reach[order][min(np.searchsorted(held, energy * held[-1]), len(held) - 1)]
-    return min(1.0, 2 * radius / height), min(1.0, 2 * radius / width)
+    return min(1.0, 2 * float(radius) / height), min(1.0, 2 * float(radius) / width)
 
 
 def position_energy(

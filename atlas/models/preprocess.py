@@ -151,7 +151,7 @@ class Preprocess:
 
     def _cropped(self, image: Image.Image, geometry: _Geometry) -> Image.Image:
         (left, top), (width, height) = geometry.offset, geometry.size
-        if self.fit == "contain" and min(left, top) < 0:
+        if self.fit == "contain" and (width > image.width or height > image.height):
             colour = tuple(round(255 * value) for value in self.mean)
             canvas = Image.new(image.mode, (width, height), colour if self.channels == 3 else colour[0])
             canvas.paste(image, (-left, -top))
