@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +17,7 @@ from atlas.rendering.objective import Objective, window
 from atlas.rendering.target import Target
 from atlas.rendering.transforms import Wobble, warp
 
+_REDRAWN = 8  # first steps in which a start that excites nothing is drawn anew: one in two succeeds
 ENGINE_VERSION = 1  # part of every cache key: raise it whenever the same settings give other icons
 
 
@@ -71,13 +71,14 @@ def optimise(
     fourier = FourierPictures(
         min(target.size, max(target.feed.size)), target.channels, decay=recipe.decay, gain=recipe.gain, device=device
     )
-    spectra, matrices = _draw(fourier, directions, recipe, seed)
+    generators = [torch.Generator().manual_seed(icon_seed(seed, direction)) for direction in directions]
+    spectra = torch.stack([fourier.draw(generator, recipe.deviation) for generator in generators])
+    moves = torch.stack([recipe.wobble.draw(generator, recipe.steps) for generator in generators]).to(device)
     if starts is not None:
         spectra = fourier.spectra(to_float(torch.from_numpy(starts).to(device), target.channels))
     wanted = torch.from_numpy(directions).to(device)
     middle = None if mean is None else torch.from_numpy(mean).to(device)
     weights = window(target.shape.height, target.shape.width, device)
-    moves = matrices.to(device)
 
     spectra = spectra.to(device).contiguous().requires_grad_()
     adam = torch.optim.Adam([spectra], lr=recipe.rate)
@@ -87,6 +88,8 @@ def optimise(
             seen = warp(fourier.pictures(spectra), moves[:, step], target.feed.size)
             value = recipe.objective(target.show(seen, fast=True), wanted, weights, middle)
             (spectra.grad,) = torch.autograd.grad(-value.sum(), spectra)
+        if step < _REDRAWN:
+            _redraw_dead(spectra, spectra.grad, fourier, generators, recipe.deviation)
         adam.step()
         cycle.step()
     with torch.no_grad():
@@ -99,13 +102,9 @@ def optimise(
     return to_stored(pictures).cpu().numpy()
 
 
-def _draw(
-    fourier: FourierPictures, directions: Sequence[NDArray[np.float32]] | NDArray[np.float32], recipe: Recipe, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Each icon's first spectrum and its affine matrices (n, steps, 2, 3), from its own generator, on the CPU."""
-    spectra, matrices = [], []
-    for direction in directions:
-        generator = torch.Generator().manual_seed(icon_seed(seed, direction))
-        spectra.append(fourier.draw(generator, recipe.deviation))
-        matrices.append(recipe.wobble.draw(generator, recipe.steps))
-    return torch.stack(spectra), torch.stack(matrices)
+def _redraw_dead(
+    spectra: Tensor, gradient: Tensor, fourier: FourierPictures, generators: list[torch.Generator], deviation: float
+) -> None:
+    """Draw a new start for icons whose gradient is zero: behind a ReLU that is off everywhere, none would ever come."""
+    for index in (gradient.flatten(1).abs().amax(1) == 0).nonzero().flatten().tolist():
+        spectra.data[index] = fourier.draw(generators[index], deviation).to(spectra.device)

@@ -26,6 +26,7 @@ BACKENDS: tuple[Backend, ...] = ("batched", "lucent")
 DEFAULT_STEPS = {"batched": 64, "lucent": 128}
 DETERMINISTIC_BATCH = 16
 _LARGEST_BATCH = {"cpu": 32, "cuda": 512}
+_LUCENT_BATCH = 16
 _CPU_MEMORY = 2 * 2**30  # bytes for one batch on a processor
 
 
@@ -245,9 +246,17 @@ class _Job:
 
     def _fitting_batch(self) -> int:
         """How many icons fit into half of what is free, and how many the device can use at once."""
+        if self._options.backend == "lucent":
+            return _LUCENT_BATCH
         device = self._target.device
+        try:
+            needed = bytes_per_icon(self._target)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return 1
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _CPU_MEMORY
-        return int(np.clip(free // 2 // bytes_per_icon(self._target), 1, _LARGEST_BATCH.get(device.type, 32)))
+        return int(np.clip(free // 2 // needed, 1, _LARGEST_BATCH.get(device.type, 32)))
 
 
 def _split(indices: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import io
 import warnings
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,18 @@ from atlas.rendering.image import FourierPictures, to_float, to_stored
 _LUCENT_DEVIATION = 0.01  # the default of lucent.optvis.param.image
 
 
+def _lucent() -> ModuleType:
+    """Import lucent, without the warnings of what it imports itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lucent import optvis
+        from lucent.optvis import objectives, param, render, transform  # noqa: F401 - so that optvis has them
+    return optvis
+
+
 def reference_device(device: str) -> torch.device:
     """The device that lucent fixed when it was imported. Raises RenderError when another one is asked for."""
-    from lucent.optvis.param import spatial
-
-    fixed = torch.device(spatial.device)
+    fixed = torch.device(_lucent().param.spatial.device)
     asked = fixed if device == "auto" else torch.device(device)
     if asked.type != fixed.type or (asked.index or 0) != (fixed.index or 0):
         raise RenderError(
@@ -72,8 +80,7 @@ def render_reference(
     Each icon starts from its own generator; the transforms, which lucent shares within a batch, depend on the seed
     alone. So no icon depends on its batch's others.
     """
-    from lucent.optvis import objectives, param, render, transform
-
+    lucent = _lucent()
     network = _prepared(model, device)
     channels = model.preprocess.channels
     fourier = FourierPictures(size, channels, decay=1.0, gain=1.0, device=device)
@@ -82,7 +89,7 @@ def render_reference(
     drawn: list[Any] = []
 
     def image() -> tuple[list[Tensor], Any]:
-        tensors, image_f = param.image(size, batch=len(directions), channels=1 if channels == 1 else None)
+        tensors, image_f = lucent.param.image(size, batch=len(directions), channels=1 if channels == 1 else None)
         tensors[0].data.copy_(begun)
         drawn.append(image_f)
         return tensors, image_f
@@ -94,17 +101,17 @@ def render_reference(
 
     wanted = torch.from_numpy(directions).to(device)
     name = layer.replace(".", "_")
-    objective = objectives.Objective.sum(
-        [objectives.direction(name, direction, batch=index) for index, direction in enumerate(wanted)]
+    objective = lucent.objectives.Objective.sum(
+        [lucent.objectives.direction(name, direction, batch=index) for index, direction in enumerate(wanted)]
     )
     native = model.preprocess.input_shape
     with _lucent_alone(seed, device):
-        render.render_vis(
+        lucent.render.render_vis(
             network,
             objective,
             image,
             optimizer=adam,
-            transforms=[*transform.standard_transforms, _normalise(model, device)],
+            transforms=[*lucent.transform.standard_transforms, _normalise(model, device)],
             thresholds=(steps,),
             preprocess=False,  # lucent's own is ImageNet's, whatever the network
             progress=False,

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from atlas.rendering.objective import Objective, window
+
+
+def test_the_window_is_the_product_of_two_squared_sines() -> None:
+    weights = window(2, 3).reshape(2, 3).numpy()
+    expected = np.array(
+        [[math.sin(math.pi * y / 3) ** 2 * math.sin(math.pi * x / 4) ** 2 for x in (1, 2, 3)] for y in (1, 2)]
+    )
+    np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-6)
+    assert window(1, 1).tolist() == [1.0]
+
+
+def test_the_objective_is_the_sum_that_its_docstring_says() -> None:
+    random = np.random.default_rng(0)
+    found, directions, mean = random.random((2, 6, 5)), random.random((2, 5)), random.random(5) * 0.1
+    weights = window(2, 3).double().numpy()
+    objective = Objective(strength=2, angle=8, contrast=4, knee=0.01)
+    expected = []
+    for h, v in zip(found, directions, strict=True):
+        total = 0.0
+        for position, weight in zip(h, weights, strict=True):
+            cosine = position @ v / np.linalg.norm(position) / np.linalg.norm(v)
+            total += weight * (2 * math.log(position @ v / (v @ v)) + 8 * math.log(cosine))
+        pooled = weights @ h - mean
+        total += 4 * math.log(pooled @ (v - mean) / np.linalg.norm(pooled) / np.linalg.norm(v - mean))
+        expected.append(total)
+    arguments = [torch.from_numpy(array) for array in (found, directions, weights, mean)]
+    np.testing.assert_allclose(objective(*arguments).numpy(), expected, rtol=1e-9)
+    without = Objective(2, 8, 0, 0.01)(*arguments).numpy()
+    np.testing.assert_allclose(objective(*arguments[:3], None).numpy(), without)
+
+
+@pytest.mark.parametrize("scale", [-3.0, -0.01, 0.0, 0.01, 3.0])
+def test_the_gradient_points_towards_the_direction_from_anywhere(scale: float) -> None:
+    direction = torch.tensor([[1.0, 2.0, 0.5]])
+    start = scale * torch.tensor([[[1.0, 1.0, 1.0]]])
+    found = start.clone().requires_grad_()
+    value = Objective()(found, direction, torch.ones(1), None).sum()
+    (gradient,) = torch.autograd.grad(value, found)
+    assert torch.isfinite(gradient).all()
+    assert float((gradient * direction).sum()) > 0
+
+
+def test_scaling_a_direction_and_what_is_found_changes_nothing() -> None:
+    found, direction = torch.rand(1, 4, 5), torch.rand(1, 5)
+    weights = window(2, 2)
+    torch.testing.assert_close(
+        Objective()(found, direction, weights, None), Objective()(found * 1000, direction * 1000, weights, None)
+    )
+
+
+def test_a_cell_that_is_the_layers_mean_asks_for_no_contrast() -> None:
+    direction = torch.tensor([[1.0, 2.0, 3.0]])
+    found = torch.rand(1, 4, 3).requires_grad_()
+    value = Objective()(found, direction, window(2, 2), direction[0])
+    (gradient,) = torch.autograd.grad(value.sum(), found)
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(gradient).all()
+    torch.testing.assert_close(value, Objective()(found, direction, window(2, 2), None))
