@@ -289,6 +289,8 @@ def _write_icons(
             if z >= len(layer.levels) or writer.has_level(layer.index, z, icons=True):
                 continue
             level, statistics = layer.levels[z], layer.statistics[z]
+            # lucent has no way to start from a picture.
+            warm = z > 0 and config.icons.backend == "batched"
             icons: Icons = render_icons(
                 job.model,
                 layer.name,
@@ -301,9 +303,21 @@ def _write_icons(
                 seed=config.run.seed,
                 deterministic=config.run.deterministic,
                 cache=work / "icons",
+                starts=_parents_icons(writer.path, layer, z) if warm else None,
                 progress=prefixed(progress, f"{layer.name} level {z}: "),
             )
             writer.write_level(layer.index, level, statistics, icons)
+
+
+def _parents_icons(atlas: Path, layer: MappedLayer, z: int) -> NDArray[np.uint8]:
+    """Icons of the cells one level up, for each kept cell: a finer icon starts from there, and needs fewer steps."""
+    child = layer.levels[z]
+    above = open_atlas(atlas).layers[layer.index].levels[z - 1]
+    cells = [above.find(column // 2, row // 2) for column, row in zip(child.column, child.row, strict=True)]
+    # A kept cell's parent holds its images and more, so it is kept, and was rendered before.
+    return np.stack(
+        [above.icon(cell) for cell, kept in zip(cells, child.kept, strict=True) if kept and cell is not None]
+    )
 
 
 def _read_layout(path: Path) -> Layout | None:
