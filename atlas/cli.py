@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the pipeline, such as layout.method=umap."),
 ]
+SHOWN_AFTER = 0.5  # seconds until a stage is shown
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that was made from another configuration.")]
 
@@ -251,9 +253,7 @@ def verify(path: Annotated[Path, typer.Argument(help="A store or an atlas.")]) -
     for damage in damages:
         print(damage)
     if damages:
-        raise AtlasError(
-            f"{path} has {len(damages)} damaged part{'s' * (len(damages) > 1)}: build it again, or restore the files above"
-        )
+        raise AtlasError(f"{path} is damaged in {len(damages)} places: restore what is named above, or build it again")
     print(f"{path}: whole")
 
 
@@ -261,7 +261,7 @@ def verify(path: Annotated[Path, typer.Argument(help="A store or an atlas.")]) -
 def _progress() -> Iterator[Progress]:
     """Show stages with an estimate on standard error; Ctrl-C says that finished work is kept."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     columns = (
@@ -271,19 +271,27 @@ def _progress() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    tasks: dict[str, Any] = {}
-    with Bars(*columns, console=Console(stderr=True), transient=False) as bars:
+    bars = Bars(*columns, console=Console(stderr=True))
+    started: dict[str, tuple[TaskID, float]] = {}
 
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
+    def report(stage: str, done: int, total: int) -> None:
+        bars.start()
+        if stage not in started:
+            started[stage] = bars.add_task(stage, total=total, visible=False), time.monotonic()
+        task, since = started[stage]
+        # Stages of a moment would only push the long ones off the screen.
+        bars.update(task, completed=done, total=total, visible=time.monotonic() - since > SHOWN_AFTER)
 
-        try:
-            yield report
-        except KeyboardInterrupt:
-            bars.console.print("stopped: what is finished is kept; the same command goes on from here", markup=False)
-            raise
+    try:
+        yield report
+    except KeyboardInterrupt:
+        if started:
+            bars.stop()
+        print("stopped: what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise
+    finally:
+        if started:  # an unstarted Progress would still end with an empty line
+            bars.stop()
 
 
 def _say(built: Any) -> None:

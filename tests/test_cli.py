@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from atlas.cli import main
+from atlas.errors import AtlasError
 from atlas.pipeline import build
 from tests.tiny import write_tiny_pipeline
 
 
-def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "atlas", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False
-    )
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str | Path, cwd: Path | None = None) -> Done:
+    """Run the command line in this process: importing torch anew for each command would take minutes."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["atlas", *map(str, arguments)])
+        if cwd is not None:
+            patch.chdir(cwd)
+        try:
+            main()
+            status = 0
+        except SystemExit as left:
+            status = left.code if isinstance(left.code, int) else 0
+        except AtlasError:
+            traceback.print_exc()
+            status = 1
+    return Done(status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_command() -> None:
     shown = run("--help")
     assert shown.returncode == 0
-    commands = "demo layers build extract import layout render explore export info verify".split()
+    commands = ["demo", "layers", "build", "extract", "import", "layout", "render", "explore", "export", "info", "verify"]
     assert all(command in shown.stdout for command in commands)
     for command in commands:
         assert run(command, "--help").returncode == 0
@@ -136,6 +162,14 @@ def test_a_class_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> Non
     done = run("layout", folder / "tiny.store", "--layer", "3", "--class", "hous", "--out", tmp_path / "a.csv")
     assert done.returncode == 1
     assert "did you mean 'house'" in done.stderr
+
+
+def test_the_command_is_a_program_of_its_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "atlas", "info", "absent"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "atlas: absent does not exist or is not a folder: name a store or an atlas\n"
 
 
 @pytest.mark.slow
