@@ -169,7 +169,7 @@ def test_deterministic_icons_have_the_same_bits_each_time(model: Model, layer: s
 _KILLED = """
 import sys; sys.path[:0] = [{here!r}]
 import torch; torch.set_num_threads(1)
-from rendering_networks import tiny_model
+from rendering_networks import real_directions, tiny_model
 from pathlib import Path
 from atlas.rendering import render_icons
 model = tiny_model()
