@@ -59,9 +59,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_command() -> None:
     shown = run("--help")
     assert shown.returncode == 0
-    commands = ["demo", "layers", "build", "extract", "import", "layout", "render", "explore", "export", "info", "verify"]
-    assert all(command in shown.stdout for command in commands)
-    for command in commands:
+    for command in (
+        *("demo", "layers", "build", "extract", "import", "layout"),
+        *("render", "explore", "export", "info", "verify"),
+    ):
+        assert command in shown.stdout
         assert run(command, "--help").returncode == 0
 
 
