@@ -86,8 +86,9 @@ def optimise(
     for step in range(recipe.steps):
         with torch.enable_grad():
             seen = warp(fourier.pictures(spectra), moves[:, step], target.feed.size)
-            value = recipe.objective(target.show(seen, fast=True), wanted, weights, middle)
-            (spectra.grad,) = torch.autograd.grad(-value.sum(), spectra)
+            found = target.show(seen, fast=True)
+            slope = recipe.objective.slope(found.detach(), wanted, weights, middle)
+            (spectra.grad,) = torch.autograd.grad(found, spectra, slope.neg_())
         if step < _REDRAWN:
             _redraw_dead(spectra, spectra.grad, fourier, generators, recipe.deviation)
         adam.step()

@@ -29,24 +29,59 @@ class Objective:
 
         found (n, positions, channels), directions (n, channels), weights (positions,), mean (channels,) -> (n,).
         """
-        dots = torch.einsum("npc,nc->np", found, directions)
+        pooled = torch.einsum("npc,p->nc", found, weights)
+        return self._value(_dots(found, directions), found.square().sum(2), pooled, directions, weights, mean)
+
+    def slope(self, found: Tensor, directions: Tensor, weights: Tensor, mean: Tensor | None) -> Tensor:
+        """The gradient of the values' sum with respect to `found`, (n, positions, channels), by hand.
+
+        The value hangs on a position through its dot product, its square and the pooled mean alone, so the gradient is
+        three outer products: half of the passes over memory that differentiating `__call__` takes.
+        """
+        with torch.no_grad():
+            dots = _dots(found, directions)
+            squares = torch.linalg.vector_norm(found, dim=2).square()
+            pooled = torch.einsum("npc,p->nc", found, weights)
+        with torch.enable_grad():
+            leaves = (dots.requires_grad_(), squares.requires_grad_(), pooled.requires_grad_())
+            value = self._value(dots, squares, pooled, directions, weights, mean).sum()
+            by_dot, by_square, by_pooled = torch.autograd.grad(value, leaves, allow_unused=True)
+        columns, rows = [by_dot], [directions]
+        if by_pooled is not None:  # None without a mean
+            columns.append(weights.expand_as(by_dot))
+            rows.append(by_pooled)
+        outer = torch.bmm(torch.stack(columns, 2), torch.stack(rows, 1))
+        return outer.addcmul_(found, by_square[:, :, None], value=2)
+
+    def _value(
+        self,
+        dots: Tensor,
+        found_squares: Tensor,
+        pooled: Tensor,
+        directions: Tensor,
+        weights: Tensor,
+        mean: Tensor | None,
+    ) -> Tensor:
         squares = directions.square().sum(1)
         tiny = 1e-12 * squares  # a position that is all zero has cosine 0, and a gradient
-        cosines = dots / ((found.square().sum(2) + tiny[:, None]) * squares[:, None]).sqrt()
+        cosines = dots / ((found_squares + tiny[:, None]) * squares[:, None]).sqrt()
         value = self.strength * self._log(dots / squares[:, None]) + self.angle * self._log(cosines)
         total = value @ weights
         if mean is None or not self.contrast:
             return total
-        own = directions - mean
-        pooled = torch.einsum("npc,p->nc", found, weights) - mean
-        norms = (own.square().sum(1) * pooled.square().sum(1) + 1e-12 * squares.square()).sqrt()
+        own, told = directions - mean, pooled - mean
+        norms = (own.square().sum(1) * told.square().sum(1) + 1e-12 * squares.square()).sqrt()
         # A cell that is the layer's mean has no direction of its own: nothing to ask for.
-        told_apart = own.square().sum(1) > 1e-6 * squares
-        return total + self.contrast * told_apart * self._log((own * pooled).sum(1) / norms)
+        apart = own.square().sum(1) > 1e-6 * squares
+        return total + self.contrast * apart * self._log((own * told).sum(1) / norms)
 
     def _log(self, value: Tensor) -> Tensor:
         tangent = math.log(self.knee) + (value - self.knee) / self.knee
         return torch.where(value > self.knee, value.clamp_min(self.knee).log(), tangent)
+
+
+def _dots(found: Tensor, directions: Tensor) -> Tensor:
+    return torch.bmm(found, directions[:, :, None])[..., 0]
 
 
 def window(height: int, width: int, device: torch.device | None = None) -> Tensor:

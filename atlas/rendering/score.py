@@ -16,7 +16,7 @@ from torch.nn import functional
 from atlas.rendering.image import to_float
 from atlas.rendering.objective import window
 from atlas.rendering.target import Target
-from atlas.rendering.transforms import affine_matrices
+from atlas.rendering.transforms import affine_matrices, sampling_grid
 
 ROBUST_VARIANTS = 8
 _CHUNK = 32  # pictures per pass: larger ones fall out of the processor's cache
@@ -68,8 +68,8 @@ def _moved(pictures: Tensor) -> list[Tensor]:
     )
     moved = []
     for matrix in affine_matrices(*poses.T):
-        grid = functional.affine_grid(matrix[None], [1, *pictures.shape[1:]], align_corners=False)
-        grid = grid.to(pictures.device).expand(len(pictures), -1, -1, -1)
+        height, width = pictures.shape[-2:]
+        grid = sampling_grid(matrix[None], (height, width)).to(pictures.device).expand(len(pictures), -1, -1, -1)
         # Outside, grid_sample gives 0: mid-grey, once 0.5 is taken off and put back.
         moved.append(functional.grid_sample(pictures - 0.5, grid, mode="bilinear", align_corners=False) + 0.5)
     return moved

@@ -43,6 +43,13 @@ def affine_matrices(angle: Tensor, scale: Tensor, right: Tensor, down: Tensor) -
 
 def warp(pictures: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
     """Resample each picture (n, c, h, w) by its own matrix (n, 2, 3) to (height, width), bilinear, mirrored outside."""
-    shape = [len(pictures), pictures.shape[1], *size]
-    grid = functional.affine_grid(matrices, shape, align_corners=False)
-    return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return functional.grid_sample(
+        pictures, sampling_grid(matrices, size), mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+
+
+def sampling_grid(matrices: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where each pixel comes from, (n, height, width, 2) in -1 to 1: `affine_grid`, without its slow product."""
+    down, across = (torch.linspace(1 / n - 1, 1 - 1 / n, n, device=matrices.device) for n in size)
+    by_x, by_y, move = (matrices[:, None, None, :, column] for column in range(3))
+    return (by_x * across[:, None] + move) + by_y * down[:, None, None]

@@ -65,3 +65,14 @@ def test_a_cell_that_is_the_layers_mean_asks_for_no_contrast() -> None:
     assert torch.isfinite(value).all()
     assert torch.isfinite(gradient).all()
     torch.testing.assert_close(value, Objective()(found, direction, window(2, 2), None))
+
+
+@pytest.mark.parametrize("with_mean", [False, True])
+def test_the_slope_is_the_gradient_of_the_value(with_mean: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = torch.randn(3, 6, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    directions = torch.rand(3, 5, generator=generator, dtype=torch.float64)
+    mean = torch.rand(5, generator=generator, dtype=torch.float64) * 0.3 if with_mean else None
+    weights = window(2, 3).double()
+    (expected,) = torch.autograd.grad(Objective()(found, directions, weights, mean).sum(), found)
+    torch.testing.assert_close(Objective().slope(found.detach(), directions, weights, mean), expected)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from atlas.rendering.transforms import Wobble, affine_matrices, warp
+from atlas.rendering.transforms import Wobble, affine_matrices, sampling_grid, warp
 
 
 def moved(picture: torch.Tensor, angle: float = 0, scale: float = 1, right: float = 0, down: float = 0) -> torch.Tensor:
@@ -60,3 +60,9 @@ def test_a_wobble_stays_within_its_bounds_and_differs_from_step_to_step() -> Non
     assert 1.045 < sizes.max() <= 1.0501
     assert 0.9499 <= sizes.min() < 0.955
     assert len(torch.unique(matrices[:, 0, 2])) == 500
+
+
+def test_the_grid_is_torchs_own() -> None:
+    matrices = Wobble().draw(torch.Generator().manual_seed(0), 3)
+    expected = torch.nn.functional.affine_grid(matrices, [3, 1, 7, 9], align_corners=False)
+    torch.testing.assert_close(sampling_grid(matrices, (7, 9)), expected)
