@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,6 +68,10 @@ class EffectTracer:
         self._tap = tap
         self._keep = keep
         self._joint = True  # all layers in one pass
+        with warnings.catch_warnings():
+            # torch scripts these on first use and warns that torch.jit is deprecated: no matter of the user's.
+            warnings.simplefilter("ignore")
+            importlib.import_module("torch._decomp.decompositions_for_jvp")
         self._reverse: set[str] = set()  # layers behind which something has no forward mode
 
     def __call__(self, batch: torch.Tensor, positions: Positions) -> Pass:

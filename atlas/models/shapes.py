@@ -27,6 +27,7 @@ _CHANNELS_FIRST = (
 )
 
 Order = Literal["map", "map_last"]
+_FARTHEST = 0.7  # a grid whose proportions differ by more than a factor of 2 from the picture's is none (windows)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,9 @@ def _laid_out(
     if len(sizes) != 3:
         return None
     order = _order(sizes, again, module, side, input_shape)
-    if order is None:
+    if order == "none":
+        return None
+    if order == "unknown":
         order = orders.get(sizes, "map")
     else:
         orders[sizes] = order
@@ -112,7 +115,7 @@ def _order(
     module: nn.Module,
     side: str,
     input_shape: tuple[int, int, int],
-) -> Order | None:
+) -> Order | Literal["none", "unknown"]:
     if isinstance(module, _CHANNELS_FIRST):
         return "map"
     if again is not None and len(again) == 3:
@@ -121,6 +124,8 @@ def _order(
             return "map"
         if changed == (True, True, False):
             return "map_last"
+        if changed == (True, False, False):
+            return "none"  # a number of windows, and what is inside them
     if isinstance(module, nn.Linear):
         return "map_last"
     channels = _known_channels(module, side)
@@ -128,8 +133,10 @@ def _order(
         return "map" if sizes[0] == channels else "map_last"
     _, height, width = input_shape
     first, last = (_stretch(pair, height, width) for pair in (sizes[1:], sizes[:2]))
+    if min(first, last) > _FARTHEST:
+        return "none"
     if abs(first - last) < 0.05:
-        return None
+        return "unknown"
     return "map" if first < last else "map_last"
 
 

@@ -31,6 +31,7 @@ class Permuted(nn.Module):
         self.tokens = nn.Identity()
         self.registers = nn.Identity()
         self.windows = nn.Identity()
+        self.partition = nn.Identity()
         self.swapped = nn.Identity()
         self.odd = nn.Identity()
 
@@ -38,6 +39,7 @@ class Permuted(nn.Module):
         x = self.turned(self.conv(x).permute(0, 2, 3, 1))
         x = self.norm(x)
         self.windows(x.flatten(0, 1))
+        self.partition(x.reshape(len(x), x.shape[1], x.shape[2] // 4, 4, -1).flatten(1, 2))
         x = self.tokens(x.flatten(1, 2))
         self.odd(x[:, :5][:, :, None, None, :])
         self.swapped(x[:, :3])
@@ -76,7 +78,7 @@ def test_channels_are_told_from_space_even_in_a_cube(channels) -> None:
     assert oblong["norm"] == LayerShape("map_last", channels, 4, 8)
     assert oblong["registers"] == LayerShape("tokens", channels, 4, 8, prefix=5)
     assert layer_shapes(model, ["norm"], tap="input")["norm"] == LayerShape("map_last", channels, 8, 8)
-    for layer in ("windows", "odd", "swapped"):
+    for layer in ("windows", "partition", "odd", "swapped"):
         with pytest.raises(LayerError, match=f"'{layer}'.*is neither a map, tokens on a grid, nor a vector"):
             layer_shapes(model, [layer])
 
