@@ -213,7 +213,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, turn: float = 0.0) -> Arra
 def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, corners: int = 14) -> Array:
     """Points (corners, 2) on an ellipse from angle start to stop, in turns clockwise from the right."""
     angle = np.linspace(2 * math.pi * start, 2 * math.pi * stop, corners, dtype=np.float32)
-    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1)
+    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1).astype(np.float32)
 
 
 @cache

@@ -96,7 +96,8 @@ def occlude(canvas: Canvas, rng: Random) -> None:
         canvas.stroke(pose.to_pixels([(0, 0), (1.1, 0.15)]), 1.6, oklch(0.36, 0.06, 0.13))
         green = near_hue(rng, 0.35, 0.08) if rng.random() < 0.6 else vivid(rng)
         for i in range(6):
-            leaf = Pose(*pose.to_pixels([(0.2 + 0.18 * i, 0.06 + 0.12 * (-1) ** i)])[0], 4.5, rng.uniform(0, 6.28))
+            x, y = pose.to_pixels([(0.2 + 0.18 * i, 0.06 + 0.12 * (-1) ** i)])[0].tolist()
+            leaf = Pose(x, y, 4.5, rng.uniform(0, 6.28))
             canvas.fill(leaf.to_pixels(smooth([(-1, 0), (0, -0.5), (1, 0), (0, 0.5)], 4)), green)
     elif kind < 0.23:
         bubbles(canvas, rng, int(rng.integers(4, 9)))

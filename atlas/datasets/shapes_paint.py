@@ -115,7 +115,7 @@ def weave(u: Array, v: Array, period: float) -> Array:
 
 def planks(u: Array, v: Array, period: float) -> Array:
     """Boards across, with dark joints."""
-    return _edge(np.abs(_wave(v, 2 * period)) - 0.55) + 0 * u
+    return _edge(np.abs(_wave(v, 2 * period)) - np.float32(0.55)) + 0 * u
 
 
 TEXTURES: dict[str, Texture] = {

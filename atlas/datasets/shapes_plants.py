@@ -274,7 +274,7 @@ def _palm(pen: Pen, rng: Random, leaf: Array, trunk: Paint) -> None:
         lift = np.array([0, 0.11])
         rise = np.array([0.5 * c, -0.5 + 0.55 * s])
         pen.soft(
-            [(0, -0.38), rise - lift, tip, rise + lift],
+            np.stack([(0, -0.38), rise - lift, tip, rise + lift]).astype(np.float32),
             Paint(leaf, leaf * np.float32(0.7), "pinstripes", 3.5, 0.6),
         )
     for x in (-0.1, 0.08):
