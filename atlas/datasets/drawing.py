@@ -220,7 +220,7 @@ def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, cor
 def _spline(steps: int) -> Array:
     t = (np.arange(steps, dtype=np.float32) / steps)[:, None]
     weights = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3)
-    return np.concatenate(weights, 1) / 2
+    return (np.concatenate(weights, 1) / 2).astype(np.float32)
 
 
 @cache
