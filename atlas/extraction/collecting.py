@@ -29,8 +29,9 @@ class PartCollector:
         self._covered, self._specs, self._preprocess, self._boxes = covered, specs, preprocess, boxes
         self.skipped: list[Skipped] = []
         self._ids: list[str] = []
-        self._pictures: list[NDArray[np.int64]] = []  # index, width, height
-        self._columns: dict[str, list[NDArray[Any]]] = {}
+        # Made once for the whole part and filled: a batch's arrays, kept, would leave the memory that
+        # the network works in full of holes.
+        self._columns: dict[str, NDArray[Any]] = {}
 
     def skip(self, index: int, name: str, reason: str) -> None:
         """Note a picture that gives no rows."""
@@ -42,23 +43,29 @@ class PartCollector:
             if reason:
                 self.skip(picture.index, name, reason)
         usable = [i for i, reason in enumerate(batch.reasons) if not reason]
-        self._ids += [ids[i] for i in usable]
-        sizes = [(pictures[i].index, pictures[i].width, pictures[i].height) for i in usable]
+        if not usable:
+            return
         kept = np.array(usable, np.int64)
-        self._pictures.append(np.array(sizes, np.int64).reshape(-1, 3))
+        sizes = np.array([(picture.index, picture.width, picture.height) for picture in pictures], np.int64)
+        for name, values in zip(("index", "width", "height"), sizes.T, strict=True):
+            self._put(name, values, kept)
         self._put("label", labels, kept)
         for name in ("prediction", "confidence", "top_class", "top_logit"):
             self._put(name, getattr(batch, name), kept)
-        for i, rows in enumerate(batch.layers):
-            self._put(f"{i}/cells", rows.cells, kept)
+        for i, (spec, rows) in enumerate(zip(self._specs, batch.layers, strict=True)):
+            if spec.positions:
+                self._put(f"{i}/cells", rows.cells, kept)
+                self._put(f"{i}/seen", self._boxes(spec.name)[rows.cells], kept)
             for kind, values in rows.pooled.items():
                 self._put(f"{i}/{kind}", values, kept)
             for name in ("positions", "effect_class", "effect_value"):
                 self._put(f"{i}/{name}", getattr(rows, name), kept)
+        self._ids += [ids[i] for i in usable]
 
     def part(self) -> Part:
         """Join what was collected."""
-        index, width, height = np.concatenate([np.empty((0, 3), np.int64), *self._pictures]).T
+        none = np.empty(0, np.int64)
+        index, width, height = (self._take(name, none) for name in ("index", "width", "height"))
         images = ImageTable(
             self._ids,
             index,
@@ -91,7 +98,7 @@ class PartCollector:
             return LayerRows(pooled, effects=effects)
         cells = self._take(f"{i}/cells", np.empty((0, per), np.int64)).ravel()
         image = np.repeat(np.arange(n), per)
-        seen = self._boxes(spec.name)[cells] if n else np.empty((0, 4), np.float32)
+        seen = self._take(f"{i}/seen", np.empty((0, per, 4), np.float32)).reshape(-1, 4)
         return LayerRows(
             pooled,
             self._take(f"{i}/positions", np.empty((0, per, wide), np.float16)).reshape(-1, wide),
@@ -102,10 +109,14 @@ class PartCollector:
         )
 
     def _put(self, name: str, values: NDArray[Any] | None, kept: NDArray[np.int64]) -> None:
-        if values is not None:
-            whole = len(kept) == len(values)
-            self._columns.setdefault(name, []).append(values if whole else values[kept])
+        if values is None:
+            return
+        if name not in self._columns:
+            self._columns[name] = np.empty((len(self._covered), *values.shape[1:]), values.dtype)
+        start = len(self._ids)
+        self._columns[name][start : start + len(kept)] = values if len(kept) == len(values) else values[kept]
 
     def _take(self, name: str, none: NDArray[Any]) -> NDArray[Any]:
-        """Join a column; `none` is what it is without any image."""
-        return np.concatenate([none, *self._columns.pop(name, [])])
+        """What a column was filled with; `none` is what it is without any image."""
+        column = self._columns.pop(name, none)
+        return column[: len(self._ids)]

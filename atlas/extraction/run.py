@@ -228,21 +228,22 @@ class _Run:
         return collector.part()
 
     def caveats(self, writer: StoreWriter) -> list[str]:
-        """Sentences on layers whose effects are all zero, judged by the first part that has any."""
+        """Sentences on layers whose effects say nothing, judged by the first part that has any."""
         found = []
         for i, spec in enumerate(self.header.layers):
             for number in range(writer.parts if spec.effects else 0):
                 with h5py.File(writer.path / part_name(number), "r") as file:
                     values = torch.from_numpy(file[f"layers/{i}/effects/value"][:])
+                    logits = torch.from_numpy(file["images/top_logit"][:]).nan_to_num(0)
                 if len(values):
-                    found.append(effect_caveat(spec.name, spec.shape, values))
+                    found.append(effect_caveat(spec.name, spec.shape, values, logits))
                     break
         return [sentence for sentence in found if sentence]
 
     def _boxes(self, name: str) -> NDArray[np.float32]:
         """What each cell of a layer's map sees of the input: float32 (cells, 4), in shares of the input.
 
-        Measured once the first part has usable images: a network that gives NaN only is told by its images.
+        Measured only when an image has been usable: a network that gives NaN alone is told by its images.
         """
         if name not in self._fields:
             shape = next(spec.shape for spec in self.header.layers if spec.name == name)
