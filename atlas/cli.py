@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +16,7 @@ from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     from atlas.records import Progress
+    from atlas.storage import ActivationStore, Atlas
 
 app = typer.Typer(
     name="atlas",
@@ -46,6 +47,12 @@ def main() -> None:
             raise
         print(f"atlas: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        if len(arguments) < len(sys.argv) - 1 or error.strerror is None:
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        print(f"atlas: {error.strerror.lower()}{where}: check the path, its permissions and the disk", file=sys.stderr)
+        sys.exit(1)
 
 
 def _version(wanted: bool) -> None:
@@ -70,13 +77,14 @@ def _options(
 def demo(
     out: Annotated[Path, typer.Option(help="The folder for both atlases.")] = Path("demo"),
     serve: Annotated[bool, typer.Option(" /--no-serve", help="Stop when the atlases are built.")] = True,
-    port: Annotated[int, typer.Option(help="The explorer's port.")] = 5006,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The explorer's port; 0 takes a free one.")] = 5006,
+    force: Force = False,
 ) -> None:
     """Build the embedded dataset's atlases, honest and shortcut, and open the explorer."""
     from atlas.demo import build_demo
 
     with _progress() as progress:
-        atlases = build_demo(out, progress=progress)
+        atlases = build_demo(out, force=force, progress=progress)
     for built in atlases:
         _say(built)
     if serve:
@@ -119,7 +127,7 @@ def build(
     if dry_run:
         from atlas.planning import plan
 
-        print("\n".join(plan(pipeline, overrides or ()).lines()))
+        print("\n".join(plan(pipeline, out, overrides=overrides or (), force=force).lines()))
         return
     from atlas.pipeline import build as build_atlas
 
@@ -141,9 +149,7 @@ def extract(
 
     with _progress() as progress:
         store = extract_store(pipeline, out, overrides=overrides or (), force=force, progress=progress)
-    for note in store.notes:
-        print(note, file=sys.stderr)
-    print(f"{store.path}: {len(store.images):,} images, layers {', '.join(store.layers)}")
+    _say_store(store)
 
 
 @app.command("import")
@@ -158,7 +164,7 @@ def import_(
 
     with _progress() as progress:
         store = import_arrays(arrays, out, layer=layer, force=force, progress=progress)
-    print(f"{store.path}: {len(store.images):,} images, layers {', '.join(store.layers)}")
+    _say_store(store)
 
 
 @app.command()
@@ -175,7 +181,7 @@ def layout(
     method: Annotated[Literal["tsne", "umap", "pca"], typer.Option(help="How to lay out.")] = "tsne",
     neighbors: Annotated[int, typer.Option(help="Neighbours of each sample.")] = 15,
     metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="What is near.")] = "cosine",
-    seed: Annotated[int, typer.Option(help="The generator's seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The generator's seed.")] = 0,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same result every time, more slowly.")
     ] = False,
@@ -211,7 +217,7 @@ def render(
 @app.command()
 def explore(
     atlas: Annotated[list[Path], typer.Argument(metavar="ATLAS...", help="One NAME.atlas folder or more.")],
-    port: Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")] = 5006,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 5006,
     show: Annotated[bool, typer.Option(" /--no-show", help="Do not open a browser.")] = True,
 ) -> None:
     """Serve the explorer on this machine."""
@@ -294,17 +300,27 @@ def _progress() -> Iterator[Progress]:
             bars.stop()
 
 
-def _say(built: Any) -> None:
-    """Print what an atlas holds, in two or three lines."""
-    from atlas.storage.verify import describe
+def _say(built: Atlas) -> None:
+    """Print what an atlas holds, what was skipped, and what is worth a warning."""
+    accuracy = "" if built.accuracy is None else f", accuracy {built.accuracy:.1%}"
+    print(f"{built.path}: {len(built.images):,} images{accuracy}")
+    for layer in built.layers:
+        icons = sum(level.header.icons for level in layer.levels)
+        print(f"  {layer.name}: {layer.header.samples:,} samples, {len(layer.levels)} levels, {icons:,} icons")
+    _say_skipped(built.skipped, built.header.notes)
 
-    found = describe(built.path)
-    accuracy = found.get("accuracy")
-    print(f"{built.path}: {found['images']:,} images" + (f", accuracy {accuracy:.1%}" if accuracy is not None else ""))
-    for layer in found["layers"]:
-        icons = sum(level["icons"] for level in layer["levels"])
-        print(f"  {layer['name']}: {layer['samples']:,} samples, {len(layer['levels'])} levels, {icons:,} icons")
-    for note in found.get("notes", ()):
+
+def _say_store(store: ActivationStore) -> None:
+    accuracy = "" if store.accuracy is None else f", accuracy {store.accuracy:.1%}"
+    print(f"{store.path}: {len(store):,} images{accuracy}, layers {', '.join(store.layers)}")
+    _say_skipped(store.skipped, store.notes)
+
+
+def _say_skipped(skipped: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
+    if skipped:
+        name, reason = skipped[0]
+        print(f"  skipped {len(skipped):,} pictures; the first is {name}: {reason}")
+    for note in notes:
         print(f"  {note}")
 
 

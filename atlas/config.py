@@ -128,6 +128,7 @@ class ExtractConfig(_Schema):
     positions: Annotated[int, Field(ge=0)] = 1  # sampled per image; 0: pooled vectors alone
     effects: Annotated[int, Field(ge=0)] = 1  # for how many of them; 0: none
     tap: Literal["output", "input"] = "output"
+    predictions: bool = True  # False, with effects = 0, ends each pass at the deepest layer
     batch: Annotated[int, Field(ge=1)] = 64
     part: Annotated[int, Field(ge=1)] = 1024  # images of the manifest per HDF5 part
 
@@ -160,7 +161,7 @@ class IconsConfig(_Schema):
 class RunConfig(_Schema):
     """How the work is done; only the seed and `deterministic` change the result."""
 
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     deterministic: bool = False
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"

@@ -18,7 +18,7 @@ def shipped(relative: str) -> Path:
     return inside if inside.exists() else package.parent / relative
 
 
-def build_demo(out: str | Path, *, progress: Progress = silent) -> tuple[Atlas, ...]:
+def build_demo(out: str | Path, *, force: bool = False, progress: Progress = silent) -> tuple[Atlas, ...]:
     """Build honest.atlas and shortcut.atlas in the folder `out`; what is already there is kept."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -26,6 +26,7 @@ def build_demo(out: str | Path, *, progress: Progress = silent) -> tuple[Atlas, 
         build(
             shipped(f"pipelines/shapes_{name}.toml"),
             folder / f"{name}.atlas",
+            force=force,
             progress=prefixed(progress, f"{name}: "),
         )
         for name in NAMES

@@ -47,6 +47,7 @@ class Job:
                 "weights": self.model.weights_hash,
                 "preprocess": self.model.preprocess.fingerprint,
                 "outputs": self.model.outputs,
+                "labels": None if self.label_to_output is None else self.label_to_output.tolist(),
                 "layers": config.model.layers,
                 "seed": config.run.seed,
                 "deterministic": config.run.deterministic,
@@ -85,23 +86,35 @@ def open_job(pipeline: str | Path, overrides: Sequence[str] = ()) -> Job:
     return Job(path, config, source, model, labels)
 
 
-def provenance_of(job: Job, store: ActivationStore, target: Path) -> dict[str, Any]:
-    """Say from what an atlas was made; paths are relative to it, so that the folders can move together."""
+def origin_of(job: Job, target: Path) -> dict[str, Any]:
+    """Say from which files a store or an atlas was made; paths are relative to it, so that all can move together."""
 
     def remember(path: Path) -> dict[str, str]:
-        return {"path": Path(os.path.relpath(path.resolve(), target.resolve())).as_posix(), "sha256": hash_file(path)}
+        return {"path": relative_to(path, target), "sha256": hash_file(path)}
 
-    checkpoint = job.config.model.checkpoint
-    folder = job.path.resolve().parent
+    checkpoint, folder = job.config.model.checkpoint, job.path.resolve().parent
     return {
         "pipeline": remember(job.path) | {"config": job.config.model_dump(mode="json", exclude_none=True)},
         "manifest": remember(expand_path(job.config.data.manifest, folder)),
+        "checkpoint": remember(expand_path(checkpoint, folder)) if checkpoint else None,
+    }
+
+
+def relative_to(path: Path, target: Path) -> str:
+    """Return a path as seen from a store or an atlas."""
+    return Path(os.path.relpath(path.resolve(), target.resolve())).as_posix()
+
+
+def provenance_of(job: Job, store: ActivationStore, target: Path) -> dict[str, Any]:
+    """Say from what an atlas was made, beside the files of `origin_of`."""
+    index = store.path / "index.h5"
+    return {
+        **origin_of(job, target),
         "source": {"name": job.source.name, "fingerprint": job.source.fingerprint},
-        "store": remember(store.path / "index.h5") | {"fingerprint": store.fingerprint},
+        "store": {"path": relative_to(index, target), "sha256": hash_file(index), "fingerprint": store.fingerprint},
         "model": {
             "name": job.model.name,
             "weights_hash": job.model.weights_hash,
-            "checkpoint": remember(expand_path(checkpoint, folder)) if checkpoint else None,
             "preprocess": job.model.preprocess.fingerprint,
         },
         "seed": job.config.run.seed,

@@ -32,12 +32,14 @@ def write_layout(
 ) -> dict[str, int]:
     """Lay one layer of a store out and write x, y and state of each sample; return the rows in each state.
 
-    out ends in .npz (row, positions, state), .csv or .parquet (row, image id, label, x, y, state).
+    out ends in .npz, .csv or .parquet: row of the store, image id, label, x, y and state of each sample.
     classes keeps only these classes' samples. Raises LayerError, LayoutError or ConfigError.
     """
     target = Path(out)
     if target.suffix not in _LAYOUT_WRITERS:
         raise ConfigError(f"{target} has no known ending: use {', '.join(_LAYOUT_WRITERS)}")
+    if not target.parent.is_dir():
+        raise ConfigError(f"{target.parent} does not exist: make it first")
     with open_store(store) as opened:
         stored = opened.layer(layer)
         image_of = stored.image_of(rows)

@@ -13,7 +13,9 @@ import numpy as np
 from atlas.extraction import plan_extraction
 from atlas.job import Job, open_job
 from atlas.layouts import choose_levels
+from atlas.layouts.grid import MAX_LEVELS
 from atlas.models import layer_shapes
+from atlas.pipeline import atlas_target, check_rows, is_finished
 from atlas.rendering import render_icons
 
 # Seconds a thousand samples take in the layout on two cores, neighbours included (docs/performance.md).
@@ -27,6 +29,7 @@ BYTES_PER_PIXEL = 2.2
 class Plan:
     """What a build would do; icons and bytes are upper bounds, minutes an estimate from a few pictures."""
 
+    built: bool
     images: int
     samples: dict[str, int]
     store_bytes: int
@@ -42,6 +45,7 @@ class Plan:
         """The same for a person, a line each."""
         samples = ", ".join(f"{name} {count:,}" for name, count in self.samples.items())
         return [
+            *(["the atlas is built already: there is nothing to do"] if self.built else []),
             f"{self.images:,} images",
             f"samples: {samples}",
             f"on disk: store about {_megabytes(self.store_bytes)}, atlas at most {_megabytes(self.atlas_bytes)}",
@@ -50,9 +54,16 @@ class Plan:
         ]
 
 
-def plan(pipeline: str | Path, overrides: Sequence[str] = ()) -> Plan:
-    """Read and run a few pictures, render a few icons, and say what the whole build takes; write nothing."""
+def plan(
+    pipeline: str | Path, out: str | Path | None = None, *, overrides: Sequence[str] = (), force: bool = False
+) -> Plan:
+    """Read and run a few pictures, render a few icons, and say what the whole build takes; write nothing.
+
+    Raises as `build` with the same arguments does before it begins.
+    """
+    target = atlas_target(pipeline, out)
     job = open_job(pipeline, overrides)
+    built = is_finished(target, job, force=force)
     config = job.config
     extraction = plan_extraction(
         job.source,
@@ -61,19 +72,22 @@ def plan(pipeline: str | Path, overrides: Sequence[str] = ()) -> Plan:
         positions=config.extract.positions,
         effects=config.extract.effects,
         tap=config.extract.tap,
+        predictions=config.extract.predictions,
         batch=config.extract.batch,
         part=config.extract.part,
         workers=config.run.workers,
         device=config.run.device,
     )
-    kind = config.layout.rows
-    samples = {name: kinds.get(kind, 0) for name, kinds in extraction.rows.items()}
+    for name, kinds in extraction.rows.items():
+        check_rows(job, name, list(kinds))
+    samples = {name: kinds[config.layout.rows] for name, kinds in extraction.rows.items()}
     cells = _cells(job)
     rendered = sum(cells[: config.icons.levels]) * len(config.model.layers)
     pictures = extraction.images + 16 * sum(cells) * len(config.model.layers)
     layout = sum(samples.values()) / 1000 * SECONDS_PER_THOUSAND[config.layout.method]
     seconds = extraction.seconds * 2 + layout + rendered * _seconds_per_icon(job)
     return Plan(
+        built=built,
         images=extraction.images,
         samples=samples,
         store_bytes=extraction.bytes,
@@ -86,7 +100,9 @@ def plan(pipeline: str | Path, overrides: Sequence[str] = ()) -> Plan:
 def _cells(job: Job) -> list[int]:
     """The most cells that can have an icon, for each level: all of them, or as the images suffice."""
     grid, images = job.config.grid, len(job.source)
-    levels = choose_levels(images, min_images=grid.min_images) if grid.levels == "auto" else grid.levels
+    # The real layout may carry one level more than its number of images foretells.
+    auto = min(choose_levels(images, min_images=grid.min_images) + 1, MAX_LEVELS)
+    levels = auto if grid.levels == "auto" else grid.levels
     positions = job.config.extract.positions if job.config.layout.rows == "positions" else 1
     # An image counts once in each cell that one of its positions falls into.
     return [min((8 * 2**z) ** 2, images * positions // grid.min_images) for z in range(levels)]

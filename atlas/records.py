@@ -85,7 +85,7 @@ class Level:
 
     column counts from the left and row from the bottom (y up), both int32 (cells,). Cell i's
     samples are members[start[i]:start[i + 1]], ascending. images (cells,) counts distinct images;
-    kept (cells,) is True where a cell has at least the minimum of images, and so gets an icon.
+    kept (cells,) is True where a cell has at least the minimum of images, and a mean other than zero: it gets an icon.
     """
 
     level: int

@@ -1,4 +1,4 @@
-"""The house's shape, read from the imports: rooms import downwards, the explorer never needs torch."""
+"""The package's shape, read from the imports: rooms import downwards, the explorer never needs torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# From the top of the house to its ground; a room may import only rooms further down, and its own.
+# From the top to the ground; a room may import only rooms further down, and its own.
 ROOMS = (
     "__main__",
     "cli",

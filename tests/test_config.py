@@ -33,7 +33,7 @@ def pipeline(tmp_path: Path) -> Path:
     return path
 
 
-def test_defaults_are_the_house_plan_s(pipeline: Path) -> None:
+def test_defaults(pipeline: Path) -> None:
     config = load_pipeline_config(pipeline)
     assert (config.extract.positions, config.extract.effects, config.extract.tap) == (1, 1, "output")
     assert (config.layout.method, config.layout.neighbors, config.layout.metric) == ("tsne", 15, "cosine")
@@ -130,11 +130,31 @@ def test_paths_expand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_field_counts_in_the_fingerprint(pipeline: Path) -> None:
     config = load_pipeline_config(pipeline)
     changes = [
-        "data.limit=3", "data.max_unreadable=0.5", "model.weights=w", "model.classes=folders", "extract.positions=2",
-        "extract.effects=0", "extract.tap=input", "extract.batch=2", "extract.part=5", "layout.rows=mean", "layout.method=pca",
-        "layout.neighbors=3", "layout.metric=euclidean", "grid.levels=1", "grid.min_images=1", "icons.size=32", "icons.steps=2",
-        "icons.levels=1", "icons.backend=lucent", "run.seed=1", "run.deterministic=true", "run.device=cpu", "run.workers=1",
-    ]  # fmt: skip
+        "data.limit=3",
+        "data.max_unreadable=0.5",
+        "model.weights=w",
+        "model.classes=folders",
+        "extract.positions=2",
+        "extract.effects=0",
+        "extract.tap=input",
+        "extract.predictions=false",
+        "extract.batch=2",
+        "extract.part=5",
+        "layout.rows=mean",
+        "layout.method=pca",
+        "layout.neighbors=3",
+        "layout.metric=euclidean",
+        "grid.levels=1",
+        "grid.min_images=1",
+        "icons.size=32",
+        "icons.steps=2",
+        "icons.levels=1",
+        "icons.backend=lucent",
+        "run.seed=1",
+        "run.deterministic=true",
+        "run.device=cpu",
+        "run.workers=1",
+    ]
     prints = {fingerprint(load_pipeline_config(pipeline, [change])) for change in changes}
     assert len(prints | {fingerprint(config)}) == len(changes) + 1
 

@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
-from atlas.errors import ConfigError, DataError, StoreError
+from atlas.errors import ConfigError, DataError, LayoutError, StoreError
+from atlas.job import open_job
 from atlas.pipeline import build, extract_store, render_levels
 from atlas.storage import open_atlas, open_store
 from atlas.storage.verify import describe, verify
@@ -29,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_an_atlas_holds_what_the_house_plan_says(folder: Path) -> None:
+def test_an_atlas_holds_what_its_description_says(folder: Path) -> None:
     found = describe(folder / "whole.atlas")
     assert (found["kind"], found["images"]) == ("atlas", 96)
     assert [layer["name"] for layer in found["layers"]] == ["1", "3"]
@@ -114,9 +115,103 @@ def test_deeper_icons_can_be_rendered_later(tmp_path: Path) -> None:
         render_levels(pipeline, tmp_path / "a.atlas", overrides=["run.seed=9"])
 
 
+def test_an_unfinished_atlas_is_not_rendered_but_built_on(tmp_path: Path) -> None:
+    pipeline = write_tiny_pipeline(tmp_path, images=48)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "1: patches":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(pipeline, tmp_path / "a.atlas", progress=stop)
+    with pytest.raises(StoreError, match="not finished"):
+        render_levels(pipeline, tmp_path / "a.atlas")
+    assert build(pipeline, tmp_path / "a.atlas").complete
+    assert verify(tmp_path / "a.atlas") == []
+
+
+def test_an_atlas_that_lost_a_file_is_mended_by_building_again(tmp_path: Path) -> None:
+    pipeline = write_tiny_pipeline(tmp_path, images=48)
+    build(pipeline, tmp_path / "a.atlas")
+    before = arrays_of(tmp_path, "a")
+    next((tmp_path / "a.atlas").rglob("cells.npz")).unlink()
+    next((tmp_path / "a.atlas").glob("thumbnails/*.jpg")).unlink()
+    build(pipeline, tmp_path / "a.atlas")
+    assert arrays_of(tmp_path, "a") == before
+    assert verify(tmp_path / "a.atlas") == []
+
+
+def test_a_level_without_a_full_cell_has_no_icons(tmp_path: Path) -> None:
+    pipeline = write_tiny_pipeline(tmp_path, images=24)
+    overrides = ["grid.levels=3", "grid.min_images=6", "icons.levels=3"]
+    built = build(pipeline, tmp_path / "a.atlas", overrides=overrides)
+    deepest = built.layers[0].levels[2]
+    assert not deepest.level.kept.any()
+    assert not deepest.has_icon.any()
+    assert verify(tmp_path / "a.atlas") == []
+
+
+def test_a_remedy_can_be_followed(tmp_path: Path) -> None:
+    pipeline = write_tiny_pipeline(tmp_path, images=24)
+    with pytest.raises(LayoutError, match="neighbors"):
+        build(pipeline, tmp_path / "a.atlas", overrides=["layout.neighbors=5000"])
+    assert build(pipeline, tmp_path / "a.atlas").complete
+
+
+def test_other_labels_are_another_configuration(tmp_path: Path) -> None:
+    pipeline = write_tiny_pipeline(tmp_path, images=24)
+    names = list(open_job(pipeline).source.classes)
+    table = tmp_path / "classes.csv"
+    table.write_text("index,name,folder\n" + "".join(f"{i},{n},{n}\n" for i, n in enumerate(names)))
+    overrides = ["model.classes=classes.csv"]
+    straight = open_job(pipeline, overrides).fingerprint
+    swapped = [names[1], names[0], *names[2:]]
+    table.write_text(
+        "index,name,folder\n" + "".join(f"{i},{n},{f}\n" for i, (n, f) in enumerate(zip(names, swapped, strict=True)))
+    )
+    assert open_job(pipeline, overrides).fingerprint != straight
+
+
+def test_a_picture_that_went_bad_leaves_a_grey_slot(tmp_path: Path) -> None:
+    pipeline = write_tiny_pipeline(tmp_path, images=24)
+    pictures = tmp_path / "pictures"
+    source = open_job(pipeline).source
+    for i, entry in enumerate(source.entries()):
+        path = pictures / f"{entry.id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source.read(i).save(path)
+    (tmp_path / "pictures.toml").write_text('name = "pictures"\nsource = "folder"\npath = "pictures"\n')
+    victim = sorted(pictures.rglob("*.png"))[3]
+
+    def spoil(stage: str, done: int, total: int) -> None:
+        if "t-SNE" in stage and victim.stat().st_size:
+            victim.write_bytes(victim.read_bytes()[:100].ljust(victim.stat().st_size, b"x"))
+
+    built = build(pipeline, tmp_path / "a.atlas", progress=spoil)
+    assert built.complete
+    grey, drawn = (built.thumbnail(i)[24:72, 24:72].astype(int) - 128 for i in (3, 2))
+    assert abs(grey).max() <= 8  # JPEG rings a little from the neighbouring slots
+    assert abs(drawn).max() > 30
+
+
+def test_an_extraction_without_predictions_ends_at_the_layer(tmp_path: Path) -> None:
+    pipeline = write_tiny_pipeline(tmp_path, images=24)
+    overrides = ["extract.predictions=false", "extract.effects=0"]
+    store = extract_store(pipeline, tmp_path / "a.store", overrides=overrides)
+    assert store.accuracy is None
+    assert (store.images.prediction == -1).all()
+
+
+def test_what_is_worth_a_warning_is_told(folder: Path) -> None:
+    notes = open_atlas(folder / "whole.atlas").header.notes
+    assert notes == tuple(open_store(folder / "whole.store").notes)
+    assert any("no better than guessing" in note for note in notes)  # the weights are random
+
+
 @pytest.mark.parametrize(
     ("overrides", "error", "words"),
     [
+        (["run.seed=-1"], ConfigError, "'run.seed' is -1"),
         (["model.layers=['9']"], Exception, "no layer '9'"),
         (["layout.rows=cls"], ConfigError, "set layout.rows to one of"),
         (["data.manifest=absent.toml"], ConfigError, "absent.toml does not exist"),
@@ -133,9 +228,9 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, overrides: list[str], error: 
 
 def test_the_name_of_an_output_is_checked(tmp_path: Path) -> None:
     pipeline = write_tiny_pipeline(tmp_path, images=24)
-    with pytest.raises(ConfigError, match="end it in .atlas"):
+    with pytest.raises(ConfigError, match=r"end it in \.atlas"):
         build(pipeline, tmp_path / "a")
-    with pytest.raises(ConfigError, match="end it in .store"):
+    with pytest.raises(ConfigError, match=r"end it in \.store"):
         extract_store(pipeline, tmp_path / "a")
 
 
