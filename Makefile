@@ -18,12 +18,10 @@ $(READY): pyproject.toml
 setup: $(READY)  ## make .venv and install the project with its development tools
 
 browser:  ## install Debian's chromium for the browser tests, where it is missing and can be installed
-	@command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || { \
-	  if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
-	  elif command -v apt-get >/dev/null 2>&1 && sudo -n true 2>/dev/null; then \
-	    sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
-	  else echo "chromium is missing and cannot be installed here: the browser tests will be skipped"; fi; }
+	@command -v chromium >/dev/null 2>&1 || { \
+	  as_root=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+	  { $$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } \
+	    >/dev/null 2>&1 || echo "chromium is missing and cannot be installed here: the browser tests will be skipped"; }
 
 demo: $(READY)  ## build both atlases of the embedded dataset and open the explorer
 	$(BIN)/atlas demo
