@@ -27,7 +27,23 @@ _HOMES = {
     "open_store": "atlas.storage",
     "render_icons": "atlas.rendering",
 }
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = [
+    "ActivationStore",
+    "Atlas",
+    "AtlasError",
+    "__version__",
+    "build",
+    "compute_layout",
+    "explore",
+    "export",
+    "extract",
+    "import_arrays",
+    "load_manifest",
+    "load_model",
+    "open_atlas",
+    "open_store",
+    "render_icons",
+]
 
 if TYPE_CHECKING:
     from atlas.datasets import load_manifest

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from reporting import Figure, arguments, report  # noqa: E402
+from reporting import Figure, arguments, report
 
 CHILD = """
 import json, sys, time
