@@ -22,9 +22,11 @@ BESIDE = ".beside-"
 def written_beside(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file to; it takes the place of `path` when the block ends well.
 
-    On any error the unfinished file is removed and `path` stays as it was. Raises StoreError on a full disk.
+    The folders above it are made. On any error the unfinished file is removed and `path` stays as it was. Raises
+    StoreError on a full disk, and where the folder cannot be made or written to.
     """
     beside = path.with_name(f"{BESIDE}{os.getpid()}-{path.name}")
+    make_folder(path.parent)
     try:
         yield beside
         _flush(beside)
@@ -41,11 +43,12 @@ def written_beside(path: Path) -> Iterator[Path]:
 def folder_beside(path: Path) -> Iterator[Path]:
     """Yield a new folder beside `path`; it is renamed to `path` when the block ends well.
 
-    `path` itself must not exist by then. Raises StoreError on a full disk.
+    `path` itself must not exist by then. The folders above it are made. Raises StoreError on a full disk, and where
+    a folder cannot be made or written to.
     """
     beside = path.with_name(f"{BESIDE}{os.getpid()}-{path.name}")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    make_folder(beside, new=True)
     try:
         yield beside
         beside.rename(path)
@@ -54,6 +57,15 @@ def folder_beside(path: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def make_folder(folder: Path, *, new: bool = False) -> None:
+    """Make a folder and those above it; new refuses one that is there. Raises StoreError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=not new)
+    except OSError as error:
+        _explain(error, folder)
+        raise StoreError(f"the folder {folder} cannot be made ({error.strerror}): choose another place") from error
 
 
 def remove_unfinished(folder: Path) -> None:
