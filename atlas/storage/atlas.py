@@ -302,7 +302,7 @@ class Atlas:
         _check_present(self.path, self.header.files)
         self.name, self.fingerprint = self.header.name, self.header.fingerprint
         self.classes, self.outputs, self.aligned = self.header.classes, self.header.outputs, self.header.aligned
-        self.accuracy, self.skipped = self.header.accuracy, self.header.skipped
+        self.accuracy, self.skipped, self.notes = self.header.accuracy, self.header.skipped, self.header.notes
         self.provenance: Mapping[str, Any] = self.header.provenance
         self.complete = self.header.complete
         self.marks_path = self.path / MARKS

@@ -56,7 +56,7 @@ class LayerHeader:
 
 @dataclass(frozen=True, slots=True)
 class AtlasHeader:
-    """All that `atlas.json` says; files maps relative POSIX paths to SHA-256."""
+    """All that `atlas.json` says; notes are sentences for the reader, files maps relative POSIX paths to SHA-256."""
 
     name: str
     fingerprint: str
@@ -65,6 +65,7 @@ class AtlasHeader:
     outputs: tuple[str, ...]
     aligned: bool
     skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
     layers: tuple[LayerHeader, ...] = ()
     accuracy: float | None = None
     thumbnail_size: int = 96
@@ -155,6 +156,7 @@ def _parse(content: dict[str, Any], path: Path) -> AtlasHeader:
         outputs=_names(content, "outputs", path),
         aligned=_take(content, "aligned", bool, path),
         skipped=tuple((a, b) for a, b in pairs),
+        notes=_names(content, "notes", path) if "notes" in content else (),
         layers=layers,
         accuracy=None if accuracy is None else float(accuracy),
         thumbnail_size=_count(content, "thumbnail_size", path),

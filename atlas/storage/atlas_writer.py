@@ -26,7 +26,7 @@ from atlas.storage.atlas_header import (
     read_header,
     write_header,
 )
-from atlas.storage.files import BESIDE, folder_beside, hash_file, remove_unfinished
+from atlas.storage.files import BESIDE, folder_beside, hash_file, make_folder, remove_unfinished
 from atlas.storage.sheets import ReadPicture, write_icon_tiles, write_sheets
 from atlas.storage.tables import read_arrays, write_arrays, write_table
 
@@ -48,10 +48,11 @@ class AtlasWriter:
         outputs: Sequence[str] = (),
         aligned: bool = False,
         skipped: Iterable[tuple[str, str]] = (),
+        notes: Iterable[str] = (),
         provenance: Mapping[str, Any] | None = None,
         force: bool = False,
     ) -> None:
-        """Start an atlas, or go on with one of the same fingerprint.
+        """Start an atlas, or go on with one of the same fingerprint, whose header then stays as it is.
 
         Raises StoreError when the folder holds another thing, or an atlas of another fingerprint without force.
         """
@@ -64,6 +65,7 @@ class AtlasWriter:
             outputs=tuple(outputs),
             aligned=aligned,
             skipped=tuple((str(image), str(reason)) for image, reason in skipped),
+            notes=tuple(notes),
             provenance=dict(provenance or {}),
         )
         if not self._holds_atlas():
@@ -110,12 +112,13 @@ class AtlasWriter:
         return f"{layer_folder(layer)}/patches.npz" in self._header.files
 
     def has_level(self, layer: int, level: int, *, icons: bool = False) -> bool:
-        """Say whether a level is written; with icons=True, whether its icons are as well."""
-        if not self.has_samples(layer):
+        """Say whether a level is written; with icons=True, whether its icons are as well, or no cell may have one."""
+        if not self.has_samples(layer) or level not in {known.level for known in self._header.layers[layer].levels}:
             return False
-        known = {header.level: header for header in self._header.layers[layer].levels}
-        folder = f"{level_folder(layer, level)}/icons"
-        return level in known and not (icons and not any(name.startswith(folder) for name in self._header.files))
+        folder = level_folder(layer, level)
+        if not icons or any(name.startswith(f"{folder}/icons/") for name in self._files()):
+            return True
+        return not read_arrays(self.path / folder / "cells.npz", ["kept"])["kept"].any()
 
     def write_images(
         self,
@@ -150,7 +153,7 @@ class AtlasWriter:
         self._record(["images.parquet"], images=count, accuracy=accuracy)
 
     def write_thumbnails(self, read: ReadPicture, workers: int = 1, progress: Progress = silent) -> None:
-        """Write one thumbnail per image: read(i) is the picture of image i, or None where it cannot be had.
+        """Write one thumbnail per image: read(i) is the picture of image i, or None, which leaves its slot grey.
 
         Goes on after the last whole sheet. With workers above 1, read is called from several threads.
         """
@@ -222,7 +225,8 @@ class AtlasWriter:
     ) -> None:
         """Write the real patches of some sample rows (distinct); read(k) is the crop of rows[k], or None.
 
-        Comes before the layer's levels, which name patches by sample row. Goes on after the last whole sheet.
+        None leaves the slot of patch k grey; the patch keeps its place in the list. Comes before the layer's levels,
+        which name patches by sample row. Goes on after the last whole sheet.
         """
         rows = np.asarray(rows, np.int64)
         if len(np.unique(rows)) != len(rows):
@@ -259,12 +263,12 @@ class AtlasWriter:
                 arrays[name][level.kept] = getattr(icons, name)
         place = self.path / level_folder(layer, level.level)
         place.parent.mkdir(exist_ok=True)
-        levels = {known.level: known for known in header.levels}
+        levels, complete = {known.level: known for known in header.levels}, self._header.complete
         with folder_beside(place) as beside:
             write_arrays(beside / "cells.npz", arrays)
             if icons is not None and kept:
                 write_icon_tiles(beside / "icons", level, icons.images)
-            # A level that is replaced is first struck from the record: a crash here leaves it absent, never mixed.
+            # A level that is replaced is first struck: a crash leaves it absent, in an unfinished atlas.
             if levels.pop(level.level, None):
                 self._forget(level_folder(layer, level.level))
                 self._record([], layers=self._layers(layer, levels=tuple(levels.values())))
@@ -272,7 +276,7 @@ class AtlasWriter:
         levels[level.level] = LevelHeader(level.level, level.side, len(level), 0 if icons is None else kept)
         ordered = tuple(levels[number] for number in sorted(levels))
         files = self._relative(path for path in place.rglob("*") if path.is_file())
-        self._record(files, layers=self._layers(layer, levels=ordered))
+        self._record(files, layers=self._layers(layer, levels=ordered), complete=complete)
 
     def finish(self) -> Atlas:
         """Mark the atlas complete and open it."""
@@ -290,7 +294,7 @@ class AtlasWriter:
         return False
 
     def _start(self, header: AtlasHeader) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         remove_unfinished(self.path)
         self._header = header
         write_header(self.path, header)
@@ -358,9 +362,9 @@ class AtlasWriter:
         return [path.relative_to(self.path).as_posix() for path in paths]
 
     def _forget(self, stage: str) -> None:
-        """Strike a file or a folder from the record in memory; `_record` writes it."""
+        """Strike a file or a folder from the record in memory, which is then unfinished; `_record` writes it."""
         kept = {name: v for name, v in self._files().items() if name != stage and not name.startswith(f"{stage}/")}
-        self._header = replace(self._header, files=kept)
+        self._header = replace(self._header, files=kept, complete=False)
 
     def _record(self, names: Iterable[str], **changes: Any) -> None:
         """Hash new files and write `atlas.json`, whole."""

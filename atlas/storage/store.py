@@ -240,6 +240,13 @@ def open_store(path: str | Path) -> ActivationStore:
     return ActivationStore(path)
 
 
+def is_store(path: str | Path) -> bool:
+    """Say whether a folder is a store, be it unfinished or damaged, by its name or by any file of a store in it."""
+    folder = Path(path)
+    there = any((folder / name).exists() for name in (INDEX, SUMS, part_name(0)))
+    return folder.is_dir() and (folder.suffix == ".store" or there)
+
+
 def verify_store(path: str | Path) -> list[str]:
     """Check every hash, and that index and parts agree; one sentence per damage, [] when all is well."""
     folder = Path(path)

@@ -20,6 +20,7 @@ def verify(path: str | Path) -> list[str]:
     if not _is_atlas(folder):
         from atlas.storage.store import verify_store  # h5py only where it is needed
 
+        _need_store(folder)
         return verify_store(folder)
     header = read_header(folder)
     damage = []
@@ -45,6 +46,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     if not _is_atlas(folder):
         from atlas.storage.store import describe_store
 
+        _need_store(folder)
         return describe_store(folder)
     header = read_header(folder)
     return {
@@ -57,6 +59,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         "outputs": list(header.outputs),
         "accuracy": header.accuracy,
         "complete": header.complete,
+        "notes": list(header.notes),
         "layers": [
             {
                 "name": layer.name,
@@ -83,6 +86,15 @@ def _is_atlas(folder: Path) -> bool:
     if not folder.is_dir():
         raise StoreError(f"{folder} does not exist or is not a folder: name a store or an atlas")
     return (folder / HEADER).exists() or folder.suffix == ".atlas"
+
+
+def _need_store(folder: Path) -> None:
+    from atlas.storage.store import is_store
+
+    if not is_store(folder):
+        raise StoreError(
+            f"{folder} is neither a store nor an atlas: name a folder made by 'atlas extract', 'import' or 'build'"
+        )
 
 
 def _wrong_content(folder: Path) -> list[str]:

@@ -23,6 +23,7 @@ from atlas.storage.parts import Effects, ImageTable, LayerRows, LayerSpec, Part,
 from atlas.storage.store import ActivationStore, describe_store, open_store, verify_store
 from atlas.storage.store_index import INDEX, SUMS, StoreHeader
 from atlas.storage.store_writer import StoreWriter
+from atlas.storage.verify import describe, verify
 
 SPECS = (
     LayerSpec("conv", LayerShape("map", 5, 4, 3), "output", ("mean", "max", "center"), 3, 2, 4),
@@ -417,3 +418,24 @@ def test_rows_refuse_what_they_do_not_have(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no image"):
         store.images.index_of("nothing")
     assert store.images.index_of(image_ids(10)[3]) == 3
+
+
+def test_verify_and_info_refuse_what_is_neither_store_nor_atlas(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    for ask in (verify, describe):
+        with pytest.raises(StoreError, match="neither a store nor an atlas"):
+            ask(tmp_path)
+        with pytest.raises(StoreError, match="does not exist"):
+            ask(tmp_path / "absent")
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_verify_tells_an_unfinished_or_harmed_store_from_what_is_none(tmp_path: Path) -> None:
+    write_parts(StoreWriter(tmp_path / "begun", HEADER, 10, 4), range(1))
+    assert verify(tmp_path / "begun")
+    for name in (SUMS, INDEX):
+        write_store(tmp_path / name)
+        (tmp_path / name / name).unlink()
+        assert verify(tmp_path / name)
+    write_store(tmp_path / "whole")
+    assert verify(tmp_path / "whole") == []
