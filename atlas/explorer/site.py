@@ -21,6 +21,7 @@ from atlas.storage.files import folder_beside, write_json
 PAGE_NAME = "index.html"
 DATA_NAME = "data"
 LABEL_NAME = "site.json"
+KIND = "site"
 
 
 def export(
@@ -35,30 +36,26 @@ def export(
 
     With pictures=False the site holds no picture of the dataset: no patch, no thumbnail; icons, counts, names of
     classes and ids of images stay. An earlier export of this atlas is replaced once the new one is whole; that of
-    another atlas only with force. A folder that holds anything else is refused with StoreError.
+    another atlas only with force. Raises StoreError for the current folder, and for one that holds anything else.
     """
     atlas = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
     folder = Path(folder)
-    _refuse_others(folder, atlas, force)
+    place = folder.resolve()  # "." and "site/.." have no name to write beside, and a link stays a link
+    _refuse_others(place, atlas, force)
     shards = Shards(atlas, pictures=pictures)
     keys = list(shards.all_keys())
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    written = folder.with_name(f"{folder.name}.new")
-    if written.exists():
-        shutil.rmtree(written)
     for shelf in shards.shelves if pictures else ():
         shelf.fill()
-    with folder_beside(written) as beside:
+    with folder_beside(place) as beside:
         for done, key in enumerate(keys):
             _write_shard(beside / DATA_NAME, shards, key)
             progress("site", done + 1, len(keys))
         (beside / PAGE_NAME).write_text(page_html(shards), encoding="utf-8")
         write_json(
-            beside / LABEL_NAME, {"kind": "site", "schema": 1, "atlas": atlas.name, "fingerprint": atlas.fingerprint}
+            beside / LABEL_NAME, {"kind": KIND, "schema": 1, "atlas": atlas.name, "fingerprint": atlas.fingerprint}
         )
-    if folder.exists():
-        shutil.rmtree(folder)
-    written.replace(folder)
+        if place.exists():
+            shutil.rmtree(place)
     return folder / PAGE_NAME
 
 
@@ -82,20 +79,26 @@ def _write_shard(data: Path, shards: Shards, key: Key) -> None:
 
 
 def _refuse_others(folder: Path, atlas: Atlas, force: bool) -> None:
-    """Refuse a folder that an export of this atlas did not write: what is in it would be lost."""
+    """Refuse a folder that an export of this atlas did not write: what is in it would be lost.
+
+    With force the site of another atlas may go, but nothing that is not a site.
+    """
     if not folder.exists():
         return
+    if Path.cwd().is_relative_to(folder):
+        raise StoreError(f"{folder} is the current folder or holds it, and would be replaced: name a folder inside it")
     if not folder.is_dir():
         raise StoreError(f"{folder} is a file: name a new folder for the site")
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in (PAGE_NAME, DATA_NAME, LABEL_NAME))
     if strangers:
         raise StoreError(f"{folder} is not an earlier export ({strangers[0]} is in the way): name a new folder")
-    label = folder / LABEL_NAME
-    if force or not any(folder.iterdir()):
+    if not any(folder.iterdir()):
         return
     try:
-        found = json.loads(label.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-        raise StoreError(f"{folder} holds no whole export ({LABEL_NAME}): name a new folder, or use --force") from None
-    if not isinstance(found, dict) or found.get("fingerprint") != atlas.fingerprint:
+        found = json.loads((folder / LABEL_NAME).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or found.get("kind") != KIND:
+        raise StoreError(f"{folder} holds no whole export (its {LABEL_NAME} does not say so): name a new folder")
+    if not force and found.get("fingerprint") != atlas.fingerprint:
         raise StoreError(f"{folder} holds the site of another atlas: name a new folder, or replace it with --force")

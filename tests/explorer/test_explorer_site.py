@@ -61,6 +61,54 @@ def test_a_folder_with_other_things_is_refused(hostile: Atlas, tmp_path: Path) -
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
 
+def test_a_neighbour_that_looks_like_an_unfinished_site_is_left_alone(hostile: Atlas, tmp_path: Path) -> None:
+    (tmp_path / "site.new").mkdir()
+    (tmp_path / "site.new" / "thesis.tex").write_text("mine")
+    for _ in range(2):
+        export(hostile, tmp_path / "site", pictures=False)
+    assert (tmp_path / "site.new" / "thesis.tex").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["site", "site.new"]
+
+
+def test_the_current_folder_is_not_replaced_under_the_shell(
+    hostile: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", tmp_path, "../" + tmp_path.name):
+        with pytest.raises(StoreError, match="current folder"):
+            export(hostile, folder, pictures=False)
+    assert export(hostile, "site", pictures=False) == Path("site/index.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["site"]
+
+
+@pytest.mark.parametrize("label", [None, "no json", "[]", '{"kind": "store"}', '{"fingerprint": "x"}'])
+def test_force_deletes_nothing_but_a_site(hostile: Atlas, tmp_path: Path, label: str | None) -> None:
+    folder = tmp_path / "site"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "measured.csv").write_text("mine")
+    if label is not None:
+        (folder / "site.json").write_text(label)
+    for force in (False, True):
+        with pytest.raises(StoreError, match=r"no whole export.*site\.json"):
+            export(hostile, folder, pictures=False, force=force)
+    assert (folder / "data" / "measured.csv").read_text() == "mine"
+
+
+def test_an_export_that_fails_keeps_the_earlier_one(
+    hostile: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(hostile, tmp_path / "site", pictures=False)
+
+    def crash(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("atlas.explorer.site.page_html", crash)
+    with pytest.raises(KeyboardInterrupt):
+        export(hostile, tmp_path / "site", pictures=False)
+    assert (tmp_path / "site" / "index.html").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
 def test_the_page_asks_no_other_host(hostile: Atlas, tmp_path: Path) -> None:
     page = export(hostile, tmp_path / "site").read_text()
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=\"?(https?:)?//", page)
