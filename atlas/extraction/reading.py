@@ -49,7 +49,7 @@ def read_pictures(
     """Yield the pictures at `indices` in that order; at most about `ahead` wait to be taken.
 
     Threads are enough: decoding and resizing leave Python's lock, and the network needs no lock while it
-    runs. With 0 workers each picture is read when it is asked for. What cannot be decoded is a Picture
+    runs. With 0 workers each picture is read when it is asked for. What cannot be decoded or resized is a Picture
     with a reason; any other error of the source is raised.
     """
 
@@ -78,6 +78,6 @@ def read_pictures(
 def _read(source: ImageSource, preprocess: Preprocess, index: int) -> Picture:
     try:
         image = source.read(index)
+        return Picture(index, preprocess.picture(image), *image.size)
     except PictureError as error:
         return Picture(index, None, reason=str(error))
-    return Picture(index, preprocess.picture(image), *image.size)

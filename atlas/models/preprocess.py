@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from atlas.config import PreprocessConfig, fingerprint
-from atlas.errors import ModelError
+from atlas.errors import ModelError, PictureError
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +24,9 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+MAX_RESIZED = 50_000_000
+"""Pixels of a resized picture: a strip of 1 x 50,000, its shorter side made 256, would take 10 GB."""
 
 
 @dataclass(frozen=True)
@@ -137,12 +140,19 @@ class Preprocess:
     def picture(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resize and crop a picture, without normalising it. PIL image -> uint8 (channels, height, width).
 
-        Needs no torch and shares no state, so that threads of loaders may call it at once.
+        Needs no torch and shares no state, so that threads of loaders may call it at once. Raises PictureError where
+        resizing, which comes before the crop as in torchvision, would make more than MAX_RESIZED pixels.
         """
         mode = "RGB" if self.channels == 3 else "L"
         image = image if image.mode == mode else image.convert(mode)
         geometry = self._geometry(*image.size)
         if image.size != geometry.resized:
+            width, height = geometry.resized
+            if width * height > MAX_RESIZED:
+                raise PictureError(
+                    f"too large once resized: {image.width} × {image.height} would become {width} × {height}, more "
+                    f"than {MAX_RESIZED:,} pixels; cut it nearer to a square, or lower resize"
+                )
             image = image.resize(geometry.resized, _RESAMPLING[self.interpolation])
         if geometry.offset != (0, 0) or geometry.size != geometry.resized:
             image = self._cropped(image, geometry)

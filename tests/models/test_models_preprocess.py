@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
 from atlas.config import PreprocessConfig
-from atlas.errors import ModelError
+from atlas.errors import ModelError, PictureError
 from atlas.models import Preprocess
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -186,3 +186,21 @@ def test_every_field_changes_the_fingerprint() -> None:
 def test_unknown_transforms_are_refused() -> None:
     with pytest.raises(ModelError, match="give torchvision's classification transforms"):
         Preprocess.from_transforms(lambda image: image)
+
+
+@pytest.mark.parametrize("size", [(1, 50_000), (50_000, 1)])
+@pytest.mark.parametrize("preprocess", [
+    Preprocess(MEAN, STD, resize=256, crop=(224, 224)),
+    Preprocess(MEAN, STD, resize=(256, 250), crop=(224, 224), fit="cover"),
+])  # fmt: skip
+def test_a_strip_is_refused_before_it_fills_the_memory(size: tuple[int, int], preprocess: Preprocess) -> None:
+    with pytest.raises(PictureError, match=r"too large once resized: .* would become .*square"):
+        preprocess.picture(Image.new("RGB", size))
+
+
+def test_a_strip_that_is_not_enlarged_beyond_the_limit_is_read() -> None:
+    assert Preprocess(MEAN, STD, resize=8, crop=(8, 8)).picture(Image.new("RGB", (1, 50_000))).shape == (3, 8, 8)
+    fitted = Preprocess(MEAN, STD, resize=(32, 32), crop=(32, 32), fit="contain")
+    assert fitted.picture(Image.new("RGB", (1, 50_000))).shape == (3, 32, 32)
+    large = Image.new("L", (8_000, 7_000), 9)  # no resize: nothing is made larger than what was decoded
+    assert Preprocess((0.5,), (0.5,), channels=1).picture(large).shape == (1, 7_000, 8_000)
