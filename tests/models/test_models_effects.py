@@ -215,7 +215,7 @@ def test_one_picture_alone_is_not_mixed_with_its_copies() -> None:
     """A batch of one would broadcast over a shortcut: the tangents of two layers would add up."""
     model = model_of(Tiny(), 12)
     shapes = layer_shapes(model, ["relu", "conv2"])
-    wanted = {layer: some_positions(shapes[layer], 1, 2) for layer in shapes}
+    wanted = {layer: some_positions(shapes[layer], 1, 1) for layer in shapes}
     passed = EffectTracer(model, shapes)(pictures(12, count=1), wanted)
     for layer, shape in shapes.items():
         truth, _ = oracle(model, pictures(12, count=1), layer, shape, wanted[layer], "output")
