@@ -16,7 +16,7 @@ import pyarrow.parquet
 from numpy.typing import ArrayLike, NDArray
 
 from atlas.config import fingerprint
-from atlas.errors import DataError, StoreError, nearest
+from atlas.errors import ConfigError, DataError, StoreError, nearest
 from atlas.records import LayerShape, Progress, silent
 from atlas.storage.files import hash_file
 from atlas.storage.parts import TOP, ImageTable, LayerRows, LayerSpec, Part, Skipped
@@ -67,10 +67,11 @@ def import_arrays(
     columns id, label, u, v, left, top, right, bottom of the CSV of the same name, a Parquet file from
     its own columns. Rows are ordered by image, images by their first row. An image with a value that is
     not finite as float16 is left out and listed; more than the share `max_unreadable` of them stops the
-    import. The formats stand in docs/formats.md. Raises DataError or StoreError, each in one sentence.
+    import. The formats stand in docs/formats.md. Raises DataError, StoreError or
+    ConfigError, each in one sentence.
     """
     if part < 1:
-        raise DataError(f"part is {part}: give at least 1")
+        raise ConfigError(f"part is {part}: give at least 1")
     columns, source, name = _read(arrays)
     rows = _checked(columns, name)
     spec = LayerSpec(

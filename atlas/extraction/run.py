@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from atlas import __version__
 from atlas.config import fingerprint
 from atlas.datasets import ImageSource, align_labels
-from atlas.errors import DataError, LayerError, StoreError
+from atlas.errors import ConfigError, DataError, LayerError, StoreError
 from atlas.extraction.accuracy import chance_note
 from atlas.extraction.collecting import PartCollector
 from atlas.extraction.passes import Passes, layer_specs
@@ -50,7 +50,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, least in (("positions", 0), ("effects", 0), ("batch", 1), ("part", 1)):
             if getattr(self, name) < least:
-                raise DataError(f"{name} is {getattr(self, name)}: give at least {least}")
+                raise ConfigError(f"{name} is {getattr(self, name)}: give at least {least}")
 
 
 def extract(
@@ -85,18 +85,18 @@ def extract(
     Neither workers nor interruptions change the result: whole parts are kept, the missing ones made.
     A finished store of the same fingerprint is returned as it is. Raises DataError without pictures or
     with too many unusable ones, StoreError for a store of another fingerprint (unless `force`) and on a
-    full disk, LayerError and ModelError as the network does.
+    full disk, ConfigError for an impossible setting, LayerError and ModelError as the network does.
     """
     settings = Settings(positions, effects, tap, predictions, batch, part)
     if not 0 <= max_unreadable <= 1:
-        raise DataError(f"max_unreadable is {max_unreadable}: give a share from 0 to 1")
+        raise ConfigError(f"max_unreadable is {max_unreadable}: give a share from 0 to 1")
     if len(source) == 0:
         raise DataError(f"{source.name} has no pictures: check the path in its manifest")
     if not layers:
         raise LayerError(f"no layer is named: 'atlas layers {model.name}' lists them")
     model = model.to(resolve_device(device))
     run = _Run(source, model, tuple(layers), settings, label_to_output, dict(provenance or {}))
-    finished = None if force else _finished(Path(out), run.header.fingerprint)
+    finished = _finished(Path(out), run.header.fingerprint)
     if finished is not None:
         return finished
     writer = StoreWriter(Path(out), run.header, len(source), part, force)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from planted_pictures import CLASSES, PREPROCESS, Pictures, TinyNetwork, made_model
 from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer
 
 from atlas.config import ManifestConfig, PreprocessConfig
 from atlas.datasets import open_source, take
-from atlas.errors import DataError, LayerError, ModelError, StoreError
+from atlas.errors import ConfigError, DataError, LayerError, ModelError, StoreError
 from atlas.extraction import cells_of, draw_places, extract, plan_extraction, relative_places
 from atlas.models import Model, load_model
 from atlas.records import LayerShape
@@ -207,6 +208,16 @@ def test_broken_pictures_are_skipped_and_told(tmp_path: Path) -> None:
     assert np.array_equal(store.layers["deep"].uv(), whole.layers["deep"].uv()[store.images.index])
 
 
+def test_a_picture_that_cannot_be_resized_is_skipped_too(tmp_path: Path) -> None:
+    class Strip(Pictures):
+        def read(self, index: int) -> Image.Image:
+            return Image.new("RGB", (1, 600_000)) if index == 5 else super().read(index)
+
+    store = extract(Strip(30), made_model(), ["deep"], tmp_path / "a.store")
+    assert [name for name, _ in store.skipped] == ["test/fox/00005.png"]
+    assert "too large once resized" in store.skipped[0][1]
+
+
 def test_too_many_broken_pictures_stop_the_run_and_keep_what_is_whole(tmp_path: Path) -> None:
     source = Pictures(60, broken={31, 33, 35, 37})
     with pytest.raises(
@@ -283,9 +294,9 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         extract(source, model, ["deap"], out)
     with pytest.raises(LayerError, match="no layer is named"):
         extract(source, model, [], out)
-    with pytest.raises(DataError, match="batch is 0"):
+    with pytest.raises(ConfigError, match="batch is 0"):
         extract(source, model, ["deep"], out, batch=0)
-    with pytest.raises(DataError, match="max_unreadable is 5"):
+    with pytest.raises(ConfigError, match="max_unreadable is 5"):
         extract(source, model, ["deep"], out, max_unreadable=5)
     with pytest.raises(DataError, match="label_to_output"):
         extract(source, model, ["deep"], out, label_to_output=np.arange(3))
