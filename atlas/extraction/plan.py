@@ -28,7 +28,7 @@ class ExtractionPlan:
     """What an extraction would do.
 
     rows: for each layer, rows of each kind. bytes: on disk before compression, which saves a tenth to
-    a half. seconds: estimated from a few pictures.
+    a third. seconds: estimated from a few pictures.
     """
 
     images: int
