@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ def main() -> None:
     """Run the command line: exit status 0, 1 for an AtlasError, 2 for wrong usage, 130 for Ctrl-C."""
     # --debug is taken wherever it stands, so that it can be added to the end of a failed command.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    warnings.formatwarning = lambda message, *_args, **_kwargs: f"atlas: {message}\n"  # without a line of code
     try:
         app(arguments, prog_name="atlas")
     except AtlasError as error:
