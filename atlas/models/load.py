@@ -15,6 +15,7 @@ from atlas.errors import ModelError
 from atlas.models.capture import first_tensor
 from atlas.models.checkpoints import fit_checkpoint, hash_weights, read_checkpoint
 from atlas.models.factories import Built, build_network
+from atlas.models.memory import channels_last, keep_freed_memory
 from atlas.models.preprocess import Preprocess
 
 
@@ -91,7 +92,8 @@ def load_model(
             f"{name} brings no preprocessing, which is never guessed: add [model.preprocess] to the pipeline, "
             f"or pass preprocess=, with resize, crop, mean and std{hint}"
         )
-    network = built.network.eval().requires_grad_(False)
+    keep_freed_memory()
+    network = channels_last(built.network.eval().requires_grad_(False))
     model = Model(network, name, chosen, outputs or built.categories, hash_weights(network))
     if model.is_classifier and chosen.input_shape is not None:
         model.check_logits(_probed(model, chosen.input_shape))
