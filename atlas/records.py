@@ -141,6 +141,20 @@ class CellStatistics:
 
 
 @dataclass(frozen=True)
+class Spectrum:
+    """What a dataset's pictures have in common whatever they show: how strong each spatial frequency is.
+
+    amplitude: float32 (channels, height, width // 2 + 1), the mean absolute value of the orthonormal real Fourier
+    transform over `pictures` pictures, of their log-odds in decorrelated colours, see `atlas.models.light`. level:
+    float32 (channels,), the mean of these log-odds over pictures and pixels.
+    """
+
+    amplitude: NDArray[np.float32]
+    level: NDArray[np.float32]
+    pictures: int
+
+
+@dataclass(frozen=True)
 class Icons:
     """Feature visualisations and their scores on the stored 8-bit picture, at its own size.
 

@@ -25,6 +25,7 @@ from atlas.extraction.collecting import PartCollector
 from atlas.extraction.passes import Passes, layer_specs
 from atlas.extraction.reading import Picture, read_pictures, worker_count
 from atlas.extraction.sampling import draw_places
+from atlas.extraction.spectrum import measure_spectrum
 from atlas.models import Model, effect_caveat, layer_shapes, patch_field, resolve_device
 from atlas.records import Progress, silent
 from atlas.storage.parts import SCHEMA, Part, part_name
@@ -106,7 +107,8 @@ def extract(
     run.fill(writer, tally, worker_count(workers), progress)
     tally.check_finished()
     joined = writer.join()
-    writer.finish(joined, [*chance_note(run.header, joined), *run.caveats(writer)])
+    spectrum = measure_spectrum(source, model.preprocess, run.input_shape, workers=worker_count(workers))
+    writer.finish(joined, [*chance_note(run.header, joined), *run.caveats(writer)], spectrum)
     return open_store(out)
 
 

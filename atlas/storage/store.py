@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.errors import StoreError, nearest
-from atlas.records import LayerShape, RowKind
+from atlas.records import LayerShape, RowKind, Spectrum
 from atlas.storage.files import hash_file
 from atlas.storage.moments import Moments
 from atlas.storage.parted import PartedRows
@@ -211,6 +211,15 @@ class ActivationStore:
             for name, (dtype, shape) in IMAGE_COLUMNS.items()
         }
         return ImageTable([value.decode() for value in ids], **columns)
+
+    @property
+    def spectrum(self) -> Spectrum | None:
+        """The spectrum that the dataset's pictures share; None in a store of imported activations."""
+        with self.open_index() as file:
+            if "spectrum" not in file:
+                return None
+            at = file["spectrum"]
+            return Spectrum(at["amplitude"][:], at["level"][:], int(at.attrs["pictures"]))
 
     def layer(self, name: str | None = None) -> StoredLayer:
         """Return a layer by name; without a name, the only one. Raises StoreError with the nearest name."""

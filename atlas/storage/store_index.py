@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.records import RowKind
+from atlas.records import RowKind, Spectrum
 from atlas.storage.moments import Moments
 from atlas.storage.parts import (
     IMAGE_COLUMNS,
@@ -105,7 +105,14 @@ def _hits(images: Any) -> NDArray[np.int64]:
     return np.array([known.sum(), right[:, :1].sum(), right.sum()], np.int64)
 
 
-def build_index(folder: Path, parts: int, header: StoreHeader, joined: Joined, notes: Sequence[str]) -> bytes:
+def build_index(
+    folder: Path,
+    parts: int,
+    header: StoreHeader,
+    joined: Joined,
+    notes: Sequence[str],
+    spectrum: Spectrum | None = None,
+) -> bytes:
     """Return the bytes of `index.h5` for whole parts: the same parts give the same bytes."""
     measured = header.aligned and joined.labelled > 0
 
@@ -133,6 +140,10 @@ def build_index(folder: Path, parts: int, header: StoreHeader, joined: Joined, n
             _join(file, f"images/{name}", joined.images, np.dtype(dtype), shape)
         for i, spec in enumerate(header.layers):
             _index_layer(folder, file, i, spec, joined)
+        if spectrum is not None:
+            write_array(file, "spectrum/amplitude", spectrum.amplitude)
+            write_array(file, "spectrum/level", spectrum.level)
+            file["spectrum"].attrs["pictures"] = spectrum.pictures
 
     return build_file(str(folder / INDEX), fill)
 

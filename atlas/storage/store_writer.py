@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 
 from atlas.errors import StoreError
+from atlas.records import Spectrum
 from atlas.storage.files import hash_file, remove_unfinished, write_bytes
 from atlas.storage.parts import (
     PARTS,
@@ -94,9 +95,9 @@ class StoreWriter:
             raise StoreError(f"{self.path} lacks {len(self.missing)} of {self.parts} parts: run the extraction again")
         return join(self.path, self.parts, self.header.layers)
 
-    def finish(self, joined: Joined, notes: Sequence[str] = ()) -> None:
+    def finish(self, joined: Joined, notes: Sequence[str] = (), spectrum: Spectrum | None = None) -> None:
         """Write the sums of all files, then the index, which makes the store whole."""
-        index = build_index(self.path, self.parts, self.header, joined, notes)
+        index = build_index(self.path, self.parts, self.header, joined, notes, spectrum)
         names = [part_name(number) for number in range(self.parts)]
         sums = [f"{hash_file(self.path / name)}  {name}\n" for name in names]
         sums.append(f"{hashlib.sha256(index).hexdigest()}  {INDEX}\n")

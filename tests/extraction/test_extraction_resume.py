@@ -60,7 +60,7 @@ def test_ctrl_c_keeps_whole_parts(tmp_path: Path) -> None:
     assert not any(thread.name.startswith("atlas-") for thread in set(threading.enumerate()) - before)
     source, seen = Pictures(50), []
     extract(source, model, ["deep"], tmp_path / "a.store", batch=8, part=10, progress=lambda *a: seen.append(a))
-    assert min(source.reads) == 20
+    assert min(source.reads[:30]) == 20  # then come the pictures that the spectrum is measured on
     assert seen[0] == ("extract", 20, 50)
     assert seen[-1] == ("extract", 50, 50)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
@@ -81,7 +81,7 @@ def test_a_damaged_store_is_mended(tmp_path: Path, damage: str) -> None:
         part.rename(part.with_name(f"{BESIDE}1-00003.h5"))
     source = Pictures(50)
     extract(source, model, ["deep"], store, batch=8, part=10)
-    assert sorted(source.reads) == list(range(30, 40))
+    assert sorted(source.reads[:10]) == list(range(30, 40))
     assert contents(store) == whole
 
 

@@ -231,7 +231,7 @@ def test_too_many_broken_pictures_stop_the_run_and_keep_what_is_whole(tmp_path: 
     again = Pictures(60, broken={31, 33, 35, 37})
     store = extract(again, made_model(), ["deep"], tmp_path / "a.store", batch=4, part=10, max_unreadable=0.1)
     assert len(store) == 56
-    assert min(again.reads) == 30  # the first three parts were whole
+    assert min(again.reads[:10]) == 30  # the first three parts were whole
 
 
 def test_pictures_of_which_none_is_usable(tmp_path: Path) -> None:
@@ -376,7 +376,7 @@ def test_a_full_disk_keeps_whole_parts(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(p.name for p in (tmp_path / "a.store" / "parts").iterdir()) == ["00000.h5", "00001.h5"]
     source = Pictures(50)
     assert len(extract(source, made_model(), ["deep"], tmp_path / "a.store", batch=8, part=10)) == 50
-    assert min(source.reads) == 20
+    assert min(source.reads[:10]) == 20
 
 
 @pytest.mark.real
