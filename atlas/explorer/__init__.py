@@ -8,24 +8,24 @@ from pathlib import Path
 
 from atlas.explorer.figure import figure
 from atlas.explorer.notebook import in_notebook, show_in_notebook
-from atlas.explorer.server import ServerHandle, Source, make_server, start_server
+from atlas.explorer.server import LOCAL, Binding, ServerHandle, Source, make_server, start_server
 from atlas.explorer.site import export
 from atlas.storage.atlas import Atlas, open_atlas
 
-__all__ = ["ServerHandle", "explore", "export", "figure", "make_server", "start_server"]
+__all__ = ["Binding", "ServerHandle", "explore", "export", "figure", "make_server", "start_server"]
 
 
-def explore(atlas: Source | Sequence[Source], *, port: int = 5006, show: bool = True) -> None:
+def explore(atlas: Source | Sequence[Source], *, port: int = 5006, show: bool = True, binding: Binding = LOCAL) -> None:
     """Explore an atlas, or several: in a notebook as the cell's output, elsewhere in the browser until Ctrl-C.
 
-    The server binds 127.0.0.1 at `port` (0: a free one); with show=False no browser is opened. Raises AtlasError when
-    an atlas cannot be opened or the port is taken.
+    The server binds 127.0.0.1 at `port` (0: a free one) unless `binding` says otherwise; with show=False no browser is
+    opened. Raises AtlasError when an atlas cannot be opened, the port is taken, or strangers would be let in.
     """
     if in_notebook():
         for one in [atlas] if isinstance(atlas, Atlas | str | Path) else atlas:
             show_in_notebook(one if isinstance(one, Atlas) else open_atlas(one))
         return
-    with start_server(atlas, port=port) as handle:
+    with start_server(atlas, port=port, binding=binding) as handle:
         print(f"{handle.url}  (Ctrl-C ends it)", flush=True)
         if show:
             webbrowser.open(handle.url)

@@ -14,7 +14,11 @@ from bokeh.plotting import figure as bokeh_figure
 from atlas.explorer.encode import to_json
 
 # In the order in which they build on one another.
-SCRIPTS = ("words", "shards", "view", "colours", "points", "tiles", "panel", "chrome", "explorer")
+SCRIPTS = (
+    *("words", "shards", "view", "filters", "colours", "points", "pointbook", "cells", "tiles", "outlines", "address"),
+    *("panel", "overview", "selection", "regions", "walk", "names", "minimap", "picture", "chrome", "painter", "input"),
+    "explorer",
+)
 
 # The page around the figure: nothing of its own, the whole window for the figure.
 PAGE = """

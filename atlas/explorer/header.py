@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atlas.explorer.encode import pack
-from atlas.explorer.shards import MAX_POINTS, Shards
+from atlas.explorer.shards import Shards
 from atlas.storage.atlas import AtlasLayer
 from atlas.storage.sheets import TILE_SIDE
 
@@ -33,6 +34,7 @@ def page_header(
         "home": home,
         "token": token,
         "name": atlas.name,
+        "fingerprint": hashlib.sha256(atlas.fingerprint.encode()).hexdigest()[:16],
         "model": _named(atlas.provenance, "model"),
         "dataset": _named(atlas.provenance, "dataset", "data", "manifest", "source"),
         "images": len(atlas.images),
@@ -45,7 +47,7 @@ def page_header(
         "predicted": bool((atlas.images.prediction >= 0).any()),
         "pictures": shards.pictures,
         "complete": atlas.complete,
-        "maxPoints": MAX_POINTS,
+        "maxPoints": shards.limit,
         "thumbnailSize": atlas.header.thumbnail_size,
         "notes": list(notes),
         "atlases": [list(pair) for pair in others],
@@ -54,6 +56,8 @@ def page_header(
 
 
 def _layer(shards: Shards, layer: AtlasLayer) -> dict[str, Any]:
+    book = shards.points[layer.index]
+    labels = shards.atlas.images.label[layer.samples.image[book.order]]
     return {
         "name": layer.name,
         "pool": layer.pool,
@@ -63,6 +67,9 @@ def _layer(shards: Shards, layer: AtlasLayer) -> dict[str, Any]:
         "method": str(layer.layout_settings.get("method", "")),
         "iconSize": layer.icon_size,
         "patchSize": layer.patch_size,
+        "ends": book.ends,
+        "labels": np.bincount(labels[labels >= 0], minlength=len(shards.atlas.classes)).tolist(),
+        "effects": any(shards.cells(layer.index, level.number).effect_groups for level in layer.levels),
         "bounds": _bounds(shards, layer),
         "levels": [_level(shards, layer, level.number) for level in layer.levels],
     }

@@ -1,143 +1,49 @@
-"""The explorer as a Bokeh server on this machine, and the handler that hands it shards by their numbers."""
+"""The explorer as a Bokeh server: on this machine alone, or on an address of it for whoever has the token."""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import socket
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
 from bokeh.server.server import Server
 from tornado.ioloop import IOLoop
-from tornado.web import RequestHandler
 
 from atlas.errors import AtlasError
-from atlas.explorer.encode import to_json
+from atlas.explorer.access import LOGIN, Access, LoginHandler, TokenAuth, check_binding, is_loopback
+from atlas.explorer.editions import Editions
 from atlas.explorer.figure import figure
+from atlas.explorer.handlers import Desk, MarksHandler, ShardHandler, TableHandler
 from atlas.explorer.header import page_header
-from atlas.explorer.shards import Shards
-from atlas.storage.atlas import Atlas, open_atlas
-from atlas.storage.atlas_header import HEADER
-from atlas.storage.files import hash_file
+from atlas.storage.atlas import Atlas
 
 ADDRESS = "127.0.0.1"
-CACHE_BYTES = 128 * 2**20
-EDITIONS_KEPT = 4
 
 
-class Editions:
-    """An atlas as it grows: each state of its folder has a token, and the shards of the last few stay at hand."""
+@dataclass(frozen=True)
+class Binding:
+    """Where a server listens and who is let in.
 
-    def __init__(self, path: Path, *, pictures: bool = True) -> None:
-        self._path, self._pictures = path, pictures
-        self._shards: OrderedDict[str, Shards] = OrderedDict()
-        self._seen: tuple[int, str] | None = None
-        self._cache: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
-        self._cached = 0
-        self._lock = threading.RLock()
+    address: of this machine; another than loopback needs a token. token: asked for at once. origins: HOST:PORT names
+    under which browsers reach the server, beside its address.
+    """
 
-    def newest(self) -> tuple[str, Shards]:
-        """The folder's present token and shards; the last ones that could be opened, while it is being rewritten.
-
-        Raises AtlasError when it has never been a whole atlas.
-        """
-        with self._lock:
-            header = self._path / HEADER
-            changed = header.stat().st_mtime_ns if header.exists() else -1
-            if self._seen is None or self._seen[0] != changed:
-                try:
-                    self._open(header, changed)
-                except AtlasError:
-                    if self._seen is None:
-                        raise
-            token = self._seen[1] if self._seen else ""
-            return token, self._shards[token]
-
-    def _open(self, header: Path, changed: int) -> None:
-        atlas = open_atlas(self._path)
-        token = hash_file(header)[:16]
-        self._shards[token] = Shards(atlas, pictures=self._pictures)
-        self._seen = changed, token
-        while len(self._shards) > EDITIONS_KEPT:
-            self._shards.popitem(last=False)
-
-    def has(self, token: str) -> bool:
-        """Whether the token names a state of this atlas that is still at hand."""
-        return token in self._shards
-
-    def body(self, token: str, kind: str, numbers: tuple[int, ...]) -> bytes:
-        """One shard as gzipped JSON. Raises LookupError for what this edition does not have."""
-        key = (token, kind, *numbers)
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-            if token not in self._shards:
-                raise LookupError(f"no edition {token} of the atlas")
-            # Level 1: pictures are compressed already, and gzip only takes back what base64 added.
-            body = gzip.compress(to_json(self._shards[token].value(kind, *numbers)).encode(), compresslevel=1, mtime=0)
-            self._cache[key] = body
-            self._cached += len(body)
-            while self._cached > CACHE_BYTES:
-                self._cached -= len(self._cache.popitem(last=False)[1])
-            return body
+    address: str = ADDRESS
+    token: str | None = None
+    origins: tuple[str, ...] = ()
 
 
-class ShardHandler(RequestHandler):
-    """GET data/TOKEN/KIND/N/N/....json: everything in the address but the kind is a number or a known token."""
-
-    def initialize(self, library: Sequence[Editions], hosts: frozenset[str]) -> None:
-        """Take what all requests share."""
-        self.library, self.hosts = library, hosts
-
-    def _body(self, token: str, kind: str, numbers: tuple[int, ...]) -> bytes:
-        for editions in self.library:
-            if editions.has(token):
-                return editions.body(token, kind, numbers)
-        raise LookupError(f"no edition {token} of any atlas here")
-
-    def prepare(self) -> None:
-        """Refuse what comes from another site's page, or under another host's name (DNS rebinding)."""
-        foreign = self.request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")
-        if foreign or self.request.host.lower() not in self.hosts:
-            self.send_error(403)
-
-    async def get(self, token: str, kind: str, numbers: str) -> None:
-        """Answer with the shard, or 404."""
-        try:
-            wanted = tuple(int(number) for number in numbers.strip("/").split("/"))
-            body = await asyncio.get_running_loop().run_in_executor(None, self._body, token, kind, wanted)
-        except (LookupError, ValueError):
-            self.send_error(404)
-            return
-        except AtlasError:
-            self.send_error(500)
-            return
-        self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.set_header("Content-Encoding", "gzip")
-        # The token changes with the atlas, so what it names never does.
-        self.set_header("Cache-Control", "private, max-age=31536000, immutable")
-        self.finish(body)
-
-    def set_default_headers(self) -> None:
-        """Say to browsers that these answers belong to this page alone."""
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
-
-    def write_error(self, status_code: int, **_: Any) -> None:
-        """Answer errors with their number alone: nothing of the request is repeated."""
-        self.set_header("Content-Type", "text/plain")
-        self.finish(str(status_code))
+LOCAL = Binding()
 
 
 @dataclass
@@ -174,7 +80,7 @@ class ServerHandle:
 Source = Atlas | str | Path
 
 
-def start_server(atlas: Source | Sequence[Source], *, port: int = 0) -> ServerHandle:
+def start_server(atlas: Source | Sequence[Source], *, port: int = 0, binding: Binding = LOCAL) -> ServerHandle:
     """Serve an atlas, or several, on 127.0.0.1 from a thread of its own; port 0 takes a free one.
 
     Raises AtlasError when an atlas cannot be opened or the port is taken.
@@ -185,7 +91,7 @@ def start_server(atlas: Source | Sequence[Source], *, port: int = 0) -> ServerHa
     def run() -> None:
         asyncio.set_event_loop(asyncio.new_event_loop())
         try:
-            server = make_server(atlas, port=port)
+            server = make_server(atlas, port=port, binding=binding)
         except (AtlasError, OSError) as error:
             started.append(error)
             ready.set()
@@ -203,25 +109,32 @@ def start_server(atlas: Source | Sequence[Source], *, port: int = 0) -> ServerHa
     outcome = started[0]
     if isinstance(outcome, BaseException):
         raise outcome
-    return ServerHandle(f"http://{ADDRESS}:{outcome[1]}/", outcome[1], outcome[0], thread)
+    return ServerHandle(_url(binding, outcome[1]), outcome[1], outcome[0], thread)
 
 
-def make_server(atlas: Source | Sequence[Source], *, port: int) -> Server:
+def make_server(atlas: Source | Sequence[Source], *, port: int, binding: Binding = LOCAL) -> Server:
     """A Bokeh server for one atlas or several, not yet started, on the current event loop.
 
-    The first atlas is at /, the others at /2, /3 and so on. It binds 127.0.0.1 alone and takes websockets only from
-    its own pages. Raises AtlasError when an atlas cannot be opened or the port is taken.
+    The first atlas is at /, the others at /2, /3 and so on. It takes requests and websockets only from its own pages,
+    and with a token only from who has said it. Raises AtlasError when an atlas cannot be opened, the port is taken,
+    or the binding would let strangers in.
     """
     sources = [atlas] if isinstance(atlas, Atlas | str | Path) else list(atlas)
     if not sources:
         raise AtlasError("there is no atlas to show: name at least one NAME.atlas")
+    check_binding(binding.address, binding.token, binding.origins)
     library = [Editions(source.path if isinstance(source, Atlas) else Path(source)) for source in sources]
     names = [editions.newest()[1].atlas.name for editions in library]
-    routes = ["/", *(f"/{number}" for number in range(2, len(library) + 1))]
+    routes = ("/", *(f"/{number}" for number in range(2, len(library) + 1)))
     others = tuple(zip(names, routes, strict=True)) if len(library) > 1 else ()
-    port = port or free_port()
-    hosts = frozenset(f"{name}:{port}" for name in (ADDRESS, "localhost"))
-    pattern = r"/data/([0-9a-f]{16})/([a-z]{1,8})((?:/[0-9]{1,9}){1,4})\.json"
+    port = port or free_port(binding.address)
+    access = Access(binding.token)
+    desk = Desk(library, _hosts(binding, port), access)
+    patterns: list[Any] = [(one.PATTERN, one, {"desk": desk}) for one in (ShardHandler, MarksHandler, TableHandler)]
+    guard: dict[str, Any] = {}
+    if access.needed:
+        patterns.append((LOGIN, LoginHandler, {"access": access, "hosts": desk.hosts, "routes": routes}))
+        guard["auth_provider"] = TokenAuth(access)
     try:
         return Server(
             {
@@ -229,14 +142,15 @@ def make_server(atlas: Source | Sequence[Source], *, port: int) -> Server:
                 for route, editions in zip(routes, library, strict=True)
             },
             port=port,
-            address=ADDRESS,
-            allow_websocket_origin=sorted(hosts),
+            address=binding.address,
+            allow_websocket_origin=sorted(desk.hosts),
             use_index=False,
-            extra_patterns=[(pattern, ShardHandler, {"library": library, "hosts": hosts})],
+            extra_patterns=patterns,
+            **guard,
         )
     except OSError as error:
         raise AtlasError(
-            f"port {port} of {ADDRESS} cannot be used ({error.strerror}): name another one, or stop what uses it"
+            f"port {port} of {binding.address} cannot be used ({error.strerror}): name another, or stop what uses it"
         ) from None
 
 
@@ -246,8 +160,24 @@ def _show(editions: Editions, others: tuple[tuple[str, str], ...], document: Doc
     figure(page_header(shards, "server", token, others=others), document=document)
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
+def _hosts(binding: Binding, port: int) -> frozenset[str]:
+    """The names under which the server answers, lower case."""
+    own = (ADDRESS, "localhost") if is_loopback(binding.address) else ()
+    names = {f"{name}:{port}" for name in (_bracketed(binding.address), *own)}
+    return frozenset(name.lower() for name in (*names, *binding.origins))
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _url(binding: Binding, port: int) -> str:
+    host = binding.origins[0] if binding.origins else f"{_bracketed(binding.address)}:{port}"
+    return f"http://{host}/" + (f"?token={quote(binding.token, safe='')}" if binding.token else "")
+
+
+def free_port(address: str = ADDRESS) -> int:
+    """A port of an address that nobody listens on."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])

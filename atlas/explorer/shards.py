@@ -7,8 +7,14 @@ carries as many as fit. Kinds and their numbers:
     real/L/z/tx/ty    each cell's best real patch, by the same slots
     detail/L/z/tx/ty  scores, effects and real patches of the same cells
     patch/L/n         page n of the layer's real patches, 16 on each
-    points/L          the samples' places and groups, at most MAX_POINTS
-    image/n           ids, labels, predictions and thumbnails of images 64 n to 64 n + 63
+    cells/L/z         what colours and filters need of all cells of a level
+    effect/L/z/g      effects of classes 16 g to 16 g + 15 in all cells of a level
+    points/L/s/tx/ty  samples' places and groups: a tile of a slice of them, see points.py
+    density/L         how many samples fall where: a grid over the whole map
+    tally/L           samples by label, prediction and confidence
+    places/L/n        where on the map the samples of images 64 n to 64 n + 63 lie
+    names/n           ids of images 4096 n to 4096 n + 4095
+    image/n           ids, labels, predictions and thumbnails of the same images
 
 L is a layer's index, z a level's number; tx counts from the left, ty from the bottom. In a sheet of a tile the slots
 run row by row from the TOP left, as in any picture, so the highest row of cells comes first.
@@ -23,30 +29,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.explorer.cells import LevelCells
 from atlas.explorer.encode import contact_sheet, number, pack, picture_uri
 from atlas.explorer.patchbook import PAGE, PatchBook
+from atlas.explorer.points import MAX_POINTS, PointBook, percents, tally
 from atlas.explorer.shelf import Shelf
-from atlas.records import STATES
 from atlas.storage.atlas import Atlas, AtlasLayer, AtlasLevel
 from atlas.storage.sheets import TILE_SIDE
 
-MAX_POINTS = 50_000
 IMAGES_PER_SHARD = 64
-TOP_EFFECTS = 3
-UNKNOWN_CONFIDENCE = 255
+IDS_PER_SHARD = 4096
 
 Key = tuple[str, tuple[int, ...]]
 
 
 class Shards:
-    """All shards of one atlas. With pictures=False none holds a picture of the dataset."""
+    """All shards of one atlas; with pictures=False none holds a picture of the dataset.
 
-    def __init__(self, atlas: Atlas, *, pictures: bool = True) -> None:
-        self.atlas, self.pictures = atlas, pictures
+    limit: how many samples are drawn at once.
+    """
+
+    def __init__(self, atlas: Atlas, *, pictures: bool = True, limit: int = MAX_POINTS) -> None:
+        self.atlas, self.pictures, self.limit = atlas, pictures, limit
         self._makers: dict[str, tuple[int, Callable[..., dict[str, Any]]]] = {
             "tile": (4, self._tile),
             "detail": (4, self._detail),
-            "points": (1, self._points),
+            "cells": (2, self._table),
+            "effect": (3, self._effects),
+            "points": (4, self._points),
+            "density": (1, self._density),
+            "tally": (1, self._tally),
+            "places": (2, self._places),
+            "names": (1, self._names),
             "image": (1, self._images),
         }
         if pictures:
@@ -57,6 +71,11 @@ class Shards:
     def books(self) -> tuple[PatchBook, ...]:
         """Each layer's patches in the order they are sent."""
         return tuple(PatchBook(layer) for layer in self.atlas.layers)
+
+    @cached_property
+    def points(self) -> tuple[PointBook, ...]:
+        """Each layer's samples by slice and tile."""
+        return tuple(PointBook(layer.samples, limit=self.limit) for layer in self.atlas.layers)
 
     @cached_property
     def shelves(self) -> tuple[Shelf, ...]:
@@ -79,15 +98,24 @@ class Shards:
                 if depth < len(layer.levels):
                     yield from self._level_keys(layer, layer.levels[depth])
                 if depth == 0:
-                    yield "points", (layer.index,)
+                    yield "points", (layer.index, 0, 0, 0)
+                    yield "density", (layer.index,)
+                    yield "tally", (layer.index,)
         for layer in layers if self.pictures else ():
             for page in range(self.books[layer.index].pages):
                 yield "patch", (layer.index, page)
+        for layer in layers:
+            yield from (("points", (layer.index, *key)) for key in self.points[layer.index].tiles()[1:])
+        yield from (("names", (shard,)) for shard in range(-(-len(self.atlas.images) // IDS_PER_SHARD)))
         for shard in range(-(-len(self.atlas.images) // IMAGES_PER_SHARD)):
             yield "image", (shard,)
+            yield from (("places", (layer.index, shard)) for layer in layers)
 
     def _level_keys(self, layer: AtlasLayer, level: AtlasLevel) -> Iterator[Key]:
-        for tx, ty in self.cells(layer.index, level.number).tiles:
+        cells = self.cells(layer.index, level.number)
+        yield "cells", (layer.index, level.number)
+        yield from (("effect", (layer.index, level.number, group)) for group in range(cells.effect_groups))
+        for tx, ty in cells.tiles:
             for kind in ("tile", "real", "detail") if self.pictures else ("tile", "detail"):
                 yield kind, (layer.index, level.number, tx, ty)
 
@@ -129,6 +157,7 @@ class Shards:
             "scores": cells.scores(cell),
             "effects": cells.effects(cell),
             "effectSamples": int(cells["effect_samples"][cell]),
+            "near": cells.nearest(cell),
             "patches": [self._patch_record(layer, patch, cosine) for patch, cosine in found if patch >= 0],
         }
 
@@ -154,31 +183,78 @@ class Shards:
             raise LookupError(f"layer {layer} has no page {page} of patches")
         return {"pictures": self.shelves[layer].uris(self.books[layer].page(page).tolist())}
 
-    def _points(self, layer: int) -> dict[str, Any]:
+    def _table(self, layer: int, level: int) -> dict[str, Any]:
+        return self.cells(layer, level).table()
+
+    def _effects(self, layer: int, level: int, group: int) -> dict[str, Any]:
+        return self.cells(layer, level).effects_of(group)
+
+    def _points(self, layer: int, slice_: int, tx: int, ty: int) -> dict[str, Any]:
         samples, images = _one_of(self.atlas.layers, layer, "layer").samples, self.atlas.images
-        rows = live_points(samples.positions, samples.state)
-        # One fixed shuffle: no class is always painted on top, and a cut is an even one.
-        shown = np.random.default_rng(0).permutation(rows)[:MAX_POINTS]
-        image = samples.image[shown]
-        places = np.rint(np.clip(samples.positions[shown], 0, 1) * 65535).astype(np.uint16)
-        confidence = images.confidence[image]
+        rows = self.points[layer].rows(slice_, tx, ty)
+        image = samples.image[rows]
+        places = np.rint(np.clip(samples.positions[rows], 0, 1) * 65535).astype(np.uint16)
         return {
-            "total": len(rows),
+            "row": pack(rows.astype(np.uint32)),
             "x": pack(places[:, 0]),
             "y": pack(places[:, 1]),
             "image": pack(image.astype(np.uint32)),
             "label": pack(images.label[image].astype(np.int32)),
             "prediction": pack(images.prediction[image].astype(np.int32)),
-            "confidence": pack(
-                np.where(np.isnan(confidence), UNKNOWN_CONFIDENCE, np.nan_to_num(confidence) * 254).astype(np.uint8)
-            ),
+            "confidence": pack(percents(images.confidence[image])),
         }
+
+    def _density(self, layer: int) -> dict[str, Any]:
+        _one_of(self.atlas.layers, layer, "layer")
+        return {"counts": pack(self.points[layer].density())}
+
+    def _tally(self, layer: int) -> dict[str, Any]:
+        samples = _one_of(self.atlas.layers, layer, "layer").samples
+        label, prediction, percent, count = tally(samples, self.atlas.images, self.points[layer].order).T
+        return {
+            "label": pack(label.astype(np.int32)),
+            "prediction": pack(prediction.astype(np.int32)),
+            "confidence": pack(percent.astype(np.uint8)),
+            "samples": pack(count.astype(np.uint32)),
+        }
+
+    def _places(self, layer: int, shard: int) -> dict[str, Any]:
+        _one_of(self.atlas.layers, layer, "layer")
+        first, last = self._image_range(shard)
+        rows, image = self._by_image[layer]
+        start, stop = np.searchsorted(image, [first, last])
+        here = self.atlas.layers[layer].samples.positions[rows[start:stop]]
+        return {
+            "image": image[start:stop].tolist(),
+            "x": [number(value) for value in here[:, 0]],
+            "y": [number(value) for value in here[:, 1]],
+        }
+
+    @cached_property
+    def _by_image(self) -> list[tuple[NDArray[np.int64], NDArray[np.int32]]]:
+        """For each layer, its live sample rows by image, and their images."""
+        found = []
+        for layer, book in zip(self.atlas.layers, self.points, strict=True):
+            rows = np.sort(book.order)
+            rows = rows[np.argsort(layer.samples.image[rows], kind="stable")]
+            found.append((rows, layer.samples.image[rows]))
+        return found
+
+    def _image_range(self, shard: int) -> tuple[int, int]:
+        first, last = shard * IMAGES_PER_SHARD, min(len(self.atlas.images), (shard + 1) * IMAGES_PER_SHARD)
+        if not 0 <= first < last:
+            raise LookupError(f"no images {first} and after")
+        return first, last
+
+    def _names(self, shard: int) -> dict[str, Any]:
+        first = shard * IDS_PER_SHARD
+        if not 0 <= first < len(self.atlas.images):
+            raise LookupError(f"no images {first} and after")
+        return {"ids": self.atlas.images.ids[first : first + IDS_PER_SHARD]}
 
     def _images(self, shard: int) -> dict[str, Any]:
         images = self.atlas.images
-        first, last = shard * IMAGES_PER_SHARD, min(len(images), (shard + 1) * IMAGES_PER_SHARD)
-        if not 0 <= first < last:
-            raise LookupError(f"no images {first} and after")
+        first, last = self._image_range(shard)
         sheet = None
         if self.pictures:
             pictures = {image - first: self.atlas.thumbnail(image) for image in range(first, last)}
@@ -190,76 +266,6 @@ class Shards:
             "confidence": [number(value) for value in images.confidence[first:last]],
             "sheet": sheet,
         }
-
-
-class LevelCells:
-    """A level's cells as the shards need them: by tile, with their numbers ready for JSON."""
-
-    def __init__(self, level: AtlasLevel) -> None:
-        self.level = level
-        self._arrays = level.arrays(
-            "column", "row", "start", "images", "label_counts", "accuracy", "confidence", "spread",
-            "effect_class", "effect_value", "effect_samples", "patch_cosine",
-        )  # fmt: skip
-        self._by_tile: dict[tuple[int, int], list[int]] = {}
-        tiles = zip((self["column"] // TILE_SIDE).tolist(), (self["row"] // TILE_SIDE).tolist(), strict=True)
-        for cell, tile in enumerate(tiles):
-            self._by_tile.setdefault(tile, []).append(cell)
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._arrays[name]
-
-    @property
-    def tiles(self) -> list[tuple[int, int]]:
-        """The (tx, ty) that hold any cell, in order."""
-        return sorted(self._by_tile)
-
-    def in_tile(self, tx: int, ty: int) -> list[int]:
-        """Indices of a tile's cells. Raises LookupError for a tile without any."""
-        if (tx, ty) not in self._by_tile:
-            raise LookupError(f"level {self.level.number} has no cells in tile ({tx}, {ty})")
-        return self._by_tile[tx, ty]
-
-    def slot(self, cell: int) -> int:
-        """A cell's slot in its tile's sheet, row by row from the top left."""
-        column, row = int(self["column"][cell]), int(self["row"][cell])
-        return (TILE_SIDE - 1 - row % TILE_SIDE) * TILE_SIDE + column % TILE_SIDE
-
-    def summary(self, cell: int) -> dict[str, Any]:
-        """What the map itself needs of a cell."""
-        counts = self["label_counts"][cell]
-        labels = np.flatnonzero(counts)
-        labels = labels[np.argsort(-counts[labels], kind="stable")]
-        return {
-            "slot": self.slot(cell),
-            "images": int(self["images"][cell]),
-            "samples": int(self["start"][cell + 1] - self["start"][cell]),
-            "icon": bool(self.level.has_icon[cell]),
-            "real": bool(self.level.patches[cell, 0] >= 0),
-            "accuracy": number(self["accuracy"][cell]),
-            "confidence": number(self["confidence"][cell]),
-            "labels": np.stack([labels, counts[labels]], axis=1).reshape(-1).tolist(),
-            "effects": self.effects(cell)[:TOP_EFFECTS],
-        }
-
-    def effects(self, cell: int) -> list[list[float | int | None]]:
-        """A cell's mean effects, largest first: [class, value] pairs."""
-        pairs = zip(self["effect_class"][cell].tolist(), self["effect_value"][cell].tolist(), strict=True)
-        return [[output, number(value)] for output, value in pairs if output >= 0]
-
-    def scores(self, cell: int) -> dict[str, float | None] | None:
-        """Scores of a cell's icon, None without one."""
-        if not self.level.has_icon[cell]:
-            return None
-        scores = self.level.scores
-        names = ("centre", "robust", "windowed", "strength")
-        return {name: number(getattr(scores, name)[cell], 3) for name in names}
-
-
-def live_points(positions: NDArray[np.float32], state: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Rows that have a place on the map: inside the unit square and no outliers."""
-    inside = np.isfinite(positions).all(axis=1) & (positions >= 0).all(axis=1) & (positions <= 1).all(axis=1)
-    return np.flatnonzero(inside & (state != STATES.index("outlier")))
 
 
 def _one_of(layers: tuple[AtlasLayer, ...], index: int, what: str) -> AtlasLayer:

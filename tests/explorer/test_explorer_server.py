@@ -12,8 +12,8 @@ import pytest
 
 from atlas.errors import AtlasError, StoreError
 from atlas.explorer import ServerHandle, start_server
+from atlas.explorer.editions import Editions
 from atlas.explorer.encode import to_json
-from atlas.explorer.server import Editions
 from atlas.explorer.shards import Shards
 from atlas.storage.atlas import Atlas
 
@@ -45,7 +45,7 @@ def test_a_shard_is_served_as_made(served: ServerHandle, planted: Atlas) -> None
     [
         *("tile/0/1/9/9.json", "tile/0/0/0.json", "tile/0/0/0/-1.json", "tile/0/0/0/0", "tile//0.json"),
         *("tile/../../atlas.json", "tile/%2e%2e/%2e%2e/atlas.json", "atlas.json", "etc/passwd.json"),
-        *("image/99999999999.json", "image/0x0.json", "points/7.json"),
+        *("image/99999999999.json", "image/0x0.json", "points/7/0/0/0.json"),
     ],
 )
 def test_everything_else_is_not_found(served: ServerHandle, planted: Atlas, path: str) -> None:
@@ -54,11 +54,11 @@ def test_everything_else_is_not_found(served: ServerHandle, planted: Atlas, path
 
 
 def test_an_unknown_edition_is_not_found(served: ServerHandle) -> None:
-    assert ask(served, "/data/0123456789abcdef/points/0.json").status == 404
+    assert ask(served, "/data/0123456789abcdef/points/0/0/0/0.json").status == 404
 
 
 def test_other_sites_and_other_hosts_are_refused(served: ServerHandle, planted: Atlas) -> None:
-    path = f"/data/{token_of(planted)}/points/0.json"
+    path = f"/data/{token_of(planted)}/points/0/0/0/0.json"
     assert ask(served, path, Sec_Fetch_Site="cross-site").status == 403
     assert ask(served, path, Sec_Fetch_Site="same-site").status == 403
     assert ask(served, path, Host="evil.example").status == 403
@@ -88,7 +88,7 @@ def test_several_atlases_have_a_page_each(planted: Atlas, hostile: Atlas) -> Non
         assert ask(both, "/").status == ask(both, "/2").status == 200
         assert ask(both, "/3").status == 404
         for atlas in (planted, hostile):
-            assert ask(both, f"/data/{token_of(atlas)}/points/0.json").status == 200
+            assert ask(both, f"/data/{token_of(atlas)}/points/0/0/0/0.json").status == 200
 
 
 def test_nothing_to_show_is_one_sentence() -> None:
@@ -113,13 +113,13 @@ def test_editions_follow_the_atlas_and_keep_the_old_one(planted: Atlas, tmp_path
     second, fewer = editions.newest()
     assert second != first
     assert len(fewer.atlas.layers[0].levels) == len(shards.atlas.layers[0].levels) - 1
-    assert editions.body(first, "points", (0,)) == editions.body(first, "points", (0,))
+    assert editions.body(first, "points", (0, 0, 0, 0)) == editions.body(first, "points", (0, 0, 0, 0))
     (folder / "atlas.json").unlink()
     assert editions.newest()[0] == second
 
 
 def test_the_cache_of_bodies_is_bounded(hostile: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atlas.explorer.server.CACHE_BYTES", 60_000)
+    monkeypatch.setattr("atlas.explorer.editions.CACHE_BYTES", 60_000)
     editions = Editions(hostile.path)
     token, shards = editions.newest()
     for kind, numbers in shards.all_keys():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -18,10 +20,15 @@ from PIL import Image
 from atlas.explorer.encode import contact_sheet, number, pack, picture_uri, to_json
 from atlas.explorer.header import page_header
 from atlas.explorer.patchbook import PAGE, PatchBook
-from atlas.explorer.shards import Shards, live_points
+from atlas.explorer.points import PointBook, live_points, percents, tally, tiles_of
+from atlas.explorer.shards import Shards
 from atlas.explorer.shelf import Shelf
 from atlas.explorer.site import shard_name
 from atlas.storage.atlas import Atlas
+
+POINT_TYPES = {
+    "row": "<u4", "x": "<u2", "y": "<u2", "image": "<u4", "label": "<i4", "prediction": "<i4", "confidence": "u1"
+}  # fmt: skip
 
 
 def picture(uri: str) -> np.ndarray:
@@ -174,21 +181,105 @@ def test_a_patch_book_holds_each_shown_patch_once_and_cells_together(planted: At
 
 
 def test_points_are_the_samples_on_the_map(planted: Atlas) -> None:
-    shard, samples = Shards(planted).value("points", 0), planted.layers[0].samples
-    x = np.frombuffer(base64.b64decode(shard["x"]), "<u2") / 65535
-    image = np.frombuffer(base64.b64decode(shard["image"]), "<u4")
+    shards, samples, images = Shards(planted), planted.layers[0].samples, planted.images
+    shard = shards.value("points", 0, 0, 0, 0)
+    column = {name: np.frombuffer(base64.b64decode(shard[name]), kind) for name, kind in POINT_TYPES.items()}
     rows = live_points(samples.positions, samples.state)
-    assert shard["total"] == len(rows) == len(x) == len(samples) - 2
-    order = np.lexsort((samples.image[rows], samples.positions[rows, 0]))
-    np.testing.assert_allclose(np.sort(x), samples.positions[rows, 0][order], atol=1e-4)
-    np.testing.assert_array_equal(np.bincount(image), np.bincount(samples.image[rows]))
+    np.testing.assert_array_equal(np.sort(column["row"]), rows)
+    assert shards.points[0].total == len(rows) == len(samples) - 2
+    order = column["row"]
+    np.testing.assert_allclose(column["x"] / 65535, samples.positions[order, 0], atol=1e-4)
+    np.testing.assert_allclose(column["y"] / 65535, samples.positions[order, 1], atol=1e-4)
+    np.testing.assert_array_equal(column["image"], samples.image[order])
+    np.testing.assert_array_equal(column["label"], images.label[samples.image[order]])
+    np.testing.assert_array_equal(column["confidence"], np.floor(100 * images.confidence[samples.image[order]] + 1e-4))
 
 
-def test_points_are_cut_evenly_and_say_so(planted: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atlas.explorer.shards.MAX_POINTS", 50)
-    shard = Shards(planted).value("points", 0)
-    assert len(base64.b64decode(shard["x"])) == 2 * 50
-    assert shard["total"] == 1798
+@pytest.mark.parametrize("limit", [1, 7, 100, 1798, 5000])
+def test_slices_hold_every_sample_once_each_in_its_tile(planted: Atlas, limit: int) -> None:
+    samples = planted.layers[0].samples
+    book = PointBook(samples, limit=limit)
+    found = []
+    for slice_, tx, ty in book.tiles():
+        rows = book.rows(slice_, tx, ty)
+        side = tiles_of(slice_)
+        for x, y in samples.positions[rows]:
+            assert (min(side - 1, int(x * side)), min(side - 1, int(y * side))) == (tx, ty)
+        found += rows.tolist()
+    assert sorted(found) == live_points(samples.positions, samples.state).tolist()
+    assert book.ends[0] == min(limit, 1798)
+    assert book.ends[-1] == 1798
+    assert all(after <= 2 * before for before, after in itertools.pairwise(book.ends))
+
+
+def test_a_first_slice_is_an_even_thinning(planted: Atlas) -> None:
+    samples = planted.layers[0].samples
+    first = PointBook(samples, limit=600).rows(0, 0, 0)
+    label = planted.images.label[samples.image]
+    share, whole = (np.bincount(label[rows][label[rows] >= 0]) for rows in (first, np.arange(len(samples))))
+    # 600 of 1,798 drawn without replacement: 5 standard deviations of a class's count are 43.
+    assert np.abs(share - whole * 600 / 1798).max() < 43
+
+
+def test_the_density_counts_every_sample_in_its_square(planted: Atlas) -> None:
+    samples, counts = planted.layers[0].samples, PointBook(planted.layers[0].samples).density()
+    slow = np.zeros_like(counts)
+    for x, y in samples.positions[live_points(samples.positions, samples.state)]:
+        slow[min(255, int(y * 256)), min(255, int(x * 256))] += 1
+    np.testing.assert_array_equal(counts, slow)
+
+
+def test_the_tally_counts_what_filters_look_at(planted: Atlas) -> None:
+    samples, images = planted.layers[0].samples, planted.images
+    rows = live_points(samples.positions, samples.state)
+    slow = Counter(
+        (int(images.label[i]), int(images.prediction[i]), int(np.floor(float(images.confidence[i]) * 100 + 1e-4)))
+        for i in samples.image[rows]
+    )
+    assert {tuple(row[:3]): row[3] for row in tally(samples, images, rows).tolist()} == slow
+
+
+def test_percents_round_down_and_keep_what_is_unknown() -> None:
+    told = np.array([0, 0.29, 0.57, 0.999, 1, np.nan], np.float32)
+    assert percents(told).tolist() == [0, 29, 57, 99, 100, 255]
+
+
+def test_places_are_where_an_images_samples_lie(planted: Atlas) -> None:
+    samples = planted.layers[1].samples
+    shard = Shards(planted).value("places", 1, 2)
+    live = live_points(samples.positions, samples.state)
+    for image in (128, 150, 191):
+        here = [(x, y) for at, x, y in zip(shard["image"], shard["x"], shard["y"], strict=True) if at == image]
+        wanted = samples.positions[live[samples.image[live] == image]]
+        np.testing.assert_allclose(here, wanted, atol=1e-4)
+
+
+def test_the_nearest_cells_are_those_of_the_most_alike_means(planted: Atlas) -> None:
+    cells = Shards(planted).cells(0, 1)
+    level, mean = cells.level.level, cells.level.arrays("mean")["mean"].astype(float)
+    for cell in (0, 5, len(level.column) - 1):
+        alike = [
+            (float(mean[i] @ mean[cell] / np.linalg.norm(mean[i]) / np.linalg.norm(mean[cell])), i)
+            for i in np.flatnonzero(level.kept)
+            if i != cell
+        ]
+        wanted = [(int(level.column[i]), int(level.row[i])) for _, i in sorted(alike, reverse=True)[:6]]
+        assert [(column, row) for column, row, _ in cells.nearest(cell)] == wanted
+
+
+def test_effects_of_a_class_are_those_of_the_cells(planted: Atlas) -> None:
+    cells = Shards(planted).cells(0, 2)
+    shard, statistics = cells.effects_of(0), cells.level.statistics
+    for output in range(len(planted.outputs)):
+        of = shard["classes"][str(output)]
+        cell, value = (
+            np.frombuffer(base64.b64decode(of[name]), kind) for name, kind in (("cell", "<u4"), ("value", "<f4"))
+        )
+        for i, own in zip(cell, value, strict=True):
+            at = statistics.effect_class[i].tolist().index(output)
+            assert statistics.effect_value[i, at] == own
+    with pytest.raises(LookupError):
+        cells.effects_of(1)
 
 
 def test_live_points_leave_out_outliers_and_what_has_no_place() -> None:
@@ -202,7 +293,16 @@ def test_live_points_leave_out_outliers_and_what_has_no_place() -> None:
         *(("tile", numbers) for numbers in ((0, 0, 1, 0), (2, 0, 0, 0), (0, 3, 0, 0), (-1, 0, 0, 0), (0, 0, 0))),
         *(("patch", numbers) for numbers in ((0, 10**6), (0, -1), (5, 0), (-1, 0))),
         *(("image", (number,)) for number in (10**6, -1)),
-        *(("real", (0, 0, 0, -1)), ("detail", (0, 0, 0, 9)), ("points", (2,)), ("etc", (0,)), ("_tile", (0, 0, 0, 0))),
+        *(
+            ("real", (0, 0, 0, -1)),
+            ("detail", (0, 0, 0, 9)),
+            ("points", (2, 0, 0, 0)),
+            ("points", (0, 1, 0, 0)),
+            ("cells", (0, 9)),
+            ("places", (0, 99)),
+            ("etc", (0,)),
+            ("_tile", (0, 0, 0, 0)),
+        ),
     ],
 )
 def test_numbers_out_of_range_are_refused(planted: Atlas, kind: str, numbers: tuple[int, ...]) -> None:
@@ -213,7 +313,7 @@ def test_numbers_out_of_range_are_refused(planted: Atlas, kind: str, numbers: tu
 def test_without_pictures_no_shard_holds_one(planted: Atlas) -> None:
     shards = Shards(planted, pictures=False)
     kinds = {kind for kind, _ in shards.all_keys()}
-    assert kinds == {"tile", "detail", "points", "image"}
+    assert not kinds & {"real", "patch"}
     for kind in ("real", "patch"):
         with pytest.raises(LookupError):
             shards.value(kind, *(0,) * (4 if kind == "real" else 2))

@@ -11,8 +11,11 @@ const INTRODUCTION = [
 ];
 
 const KEYS = [
-  ["+ and −", "zoom"], ["arrows", "move"], ["0", "home"], ["P", "real pictures"], ["S", "samples"],
-  ["D", "size by density"], ["[ and ]", "coarser, finer level"], ["A", "automatic level"], ["Esc", "close, clear"],
+  ["+ −", "zoom"], ["arrows", "move"], ["0", "the whole map"], ["F", "fit to what is selected"],
+  ["[ ]", "coarser, finer level"], ["A", "automatic level"], ["P", "real pictures"], ["S", "samples"],
+  ["C", "next colour"], ["D", "size by density"], ["N", "names of classes"], ["/", "find a class"], ["X", "wrong only"],
+  ["Enter", "open the middle cell"], ["Shift + arrows", "open the next cell"], ["B", "select a box"],
+  ["L", "select with a lasso"], ["W", "draw a walk"], ["V", "move again"], ["U", "copy the link"], ["Esc", "close, clear"],
 ];
 
 /** A row of choices, one of them on. choices: [value, words, key]. */
@@ -36,13 +39,21 @@ class Menu {
     this.element = h("label", { class: "menu" }, h("span", {}, name), this.select);
   }
 
+  /** Replace the choices, where they are others. */
+  offer(choices) {
+    const stamp = JSON.stringify(choices);
+    if (stamp === this.offered) return;
+    this.offered = stamp;
+    this.select.replaceChildren(...choices.map(([value, words]) => h("option", { value }, words)));
+  }
+
   show(value) {
     this.select.value = value;
   }
 }
 
 class Chrome {
-  /** actions: {set(changes), colour(mode), zoom(factor), home(), overview()} */
+  /** actions: {set(changes), colour(mode), tool(name), zoom(factor), home(), share(), save(kind), places(fit)} */
   constructor(header, actions) {
     Object.assign(this, { header, actions });
     this.cells = new Switch("Cells", cellChoices(header), (cells) => actions.set({ cells }));
@@ -51,15 +62,17 @@ class Chrome {
       [["off", "Off", "S"], ["over", "Over", "S: one point per sample, over the cells"], ["only", "Only", "S"]],
       (points) => actions.set({ points }),
     );
-    this.colour = new Menu("Colour", colourModes(header), (colour) => actions.colour(colour));
+    this.colour = new Menu("Colour", [], (colour) => actions.colour(colour));
     this.layer = new Menu("Layer", header.layers.map(({ name }, i) => [i, name]), (layer) => actions.set({ layer: Number(layer) }));
     this.level = new Menu("Level", [["auto", "Automatic"]], (value) => actions.set({ locked: value === "auto" ? null : Number(value) }));
     this.head = this._head();
     this.status = h("div", { class: "status", role: "status" });
-    this.levelWords = h("div", { class: "level-words" });
+    this.levelWords = h("span", { class: "level-words" });
+    this.note = h("div", { class: "note", role: "status", hidden: true });
     this.card = h("div", { class: "card", hidden: true });
     this.help = this._help();
-    this.overlay = h("div", { class: "overlay" }, this.levelWords, this._zoomButtons());
+    this.welcome = this._welcome();
+    this.overlay = h("div", { class: "overlay" }, this._corner(), this.note, this._zoomButtons());
   }
 
   _head() {
@@ -80,13 +93,57 @@ class Chrome {
         { class: "controls" },
         header.atlases.length > 1 ? atlases.element : "",
         header.layers.length > 1 ? this.layer.element : h("span", { class: "menu" }, h("span", {}, "Layer"), header.layers[0]?.name ?? "none"),
-        this.level.element,
         this.cells.element,
         this.points.element,
         this.colour.element,
+        this._saveMenu(),
+        header.home === "notebook" ? "" : this._shareButton(),
         help,
       ),
     );
+  }
+
+  _shareButton() {
+    return h("button", { class: "quiet-button", title: "Copy a link that shows just this (U)", click: () => this.actions.share() }, "Share");
+  }
+
+  _saveMenu() {
+    const items = [["png", "PNG for print"], ["svg", "SVG"]].map(([kind, words]) => {
+      const click = (event) => {
+        event.currentTarget.closest("details").open = false;
+        this.actions.save(kind);
+      };
+      return h("button", { click }, words);
+    });
+    return h("details", { class: "save" }, h("summary", { class: "quiet-button" }, "Save"), h("div", { class: "choices" }, items));
+  }
+
+  /** Top left of the map: the level, and the tools. */
+  _corner() {
+    this.tools = TOOLS.map(([tool, sign, title]) => h("button", { "data-tool": tool, title, "aria-label": title, click: () => this.actions.tool(tool) }, sign));
+    this.showTool("move");
+    return h("div", { class: "corner" }, h("div", { class: "level-line" }, this.level.element, this.levelWords), h("div", { class: "tools", role: "group", "aria-label": "Tools" }, this.tools));
+  }
+
+  showTool(tool) {
+    for (const button of this.tools) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
+  }
+
+  /** Say something for a few seconds. */
+  say(words) {
+    this.note.replaceChildren(words);
+    this.note.hidden = false;
+    clearTimeout(this.noteTimer);
+    this.noteTimer = setTimeout(() => (this.note.hidden = true), 5000);
+  }
+
+  /** Say whose places are marked; null: nobody's. */
+  showPlaces(places, id) {
+    clearTimeout(this.noteTimer);
+    this.note.hidden = places === null;
+    if (places === null) return;
+    const button = (words, fit) => h("button", { class: "quiet-button", click: () => this.actions.places(fit) }, words);
+    this.note.replaceChildren(h("span", {}, `${counted(places.x.length, "place")} of ${id}`), button("Fit", true), button("Clear", false));
   }
 
   _zoomButtons() {
@@ -102,31 +159,38 @@ class Chrome {
 
   _help() {
     const close = h("button", { class: "close", "aria-label": "Close the explanation", click: () => this.toggleHelp(false) }, "×");
-    const keys = KEYS.map(([key, words]) => h("span", {}, h("kbd", {}, key), ` ${words}`));
-    const box = h(
+    const keys = KEYS.map(([key, words]) => h("div", {}, h("kbd", {}, key), h("span", {}, words)));
+    return h(
       "section",
-      { class: "help", "aria-label": "What am I looking at?" },
+      { class: "help", role: "dialog", "aria-label": "What am I looking at?", hidden: true },
       close,
-      h("h2", {}, "What am I looking at?"),
-      h("ol", {}, INTRODUCTION.map((line) => h("li", {}, line))),
-      h("details", {}, h("summary", {}, "Keys"), h("p", { class: "keys" }, keys)),
+      ...introduction(),
+      h("h3", {}, "Keys"),
+      h("div", { class: "keys" }, keys),
     );
-    box.hidden = remembered(HELP_SEEN) !== null;
+  }
+
+  /** The explanation's first appearance: in the panel, where it hides nothing of the map, until it is closed. */
+  _welcome() {
+    const forget = () => {
+      box.hidden = true;
+      remember(HELP_SEEN, "yes");
+    };
+    const close = h("button", { class: "close", "aria-label": "Close the explanation", click: forget }, "×");
+    const box = h("section", { class: "welcome", hidden: remembered(HELP_SEEN) !== null }, close, ...introduction());
     return box;
   }
 
-  /** The explanation stands on top of the overview, where it hides nothing of the map. */
-  toggleHelp(open = this.help.hidden || !this.help.isConnected) {
+  toggleHelp(open = this.help.hidden) {
     this.help.hidden = !open;
-    if (open) this.actions.overview();
-    else remember(HELP_SEEN, "yes");
   }
 
   /** Bring all switches and the status line to a state; level is what the map shows, points what is painted. */
-  show(state, level, points, loading) {
+  show(state, level, points, loading, passing, book) {
     const layer = this.header.layers[state.layer];
     this.cells.show(state.cells);
     this.points.show(state.points);
+    this.colour.offer(colourModes(this.header, layer));
     this.colour.show(state.colour);
     this.layer.show(String(state.layer));
     this._showLevels(state, layer);
@@ -135,7 +199,7 @@ class Chrome {
     const real = level !== null && level.icons === 0 && state.cells === "icons" ? " · real pictures: no icons rendered" : "";
     const words = `${grid}${held ? ` · level ${state.locked} when you zoom in` : ""}${real}${loading ? " · loading …" : ""}`;
     if (this.levelWords.textContent !== words) this.levelWords.textContent = words;
-    const line = this._counts(layer, points, state);
+    const line = this._counts(layer, points, state, passing, book);
     if (this.status.textContent !== line) this.status.textContent = line;
   }
 
@@ -149,16 +213,19 @@ class Chrome {
     this.level.show(state.locked === null ? "auto" : String(state.locked));
   }
 
-  _counts(layer, points, state) {
+  _counts(layer, points, state, passing, book) {
     const { header } = this;
     const parts = [counted(header.images, "image"), counted(layer.samples, "sample")];
     parts.push(`${counted(layer.outliers, "outlier")} left out`);
     if (header.skipped > 0) parts.push(`${counted(header.skipped, "unreadable picture")} skipped`);
     if (state.points !== "off" && points !== null) {
-      const cut = points.length < points.total;
-      parts.push(cut ? `drawn: ${count(points.length)} of ${count(points.total)} samples` : `all ${count(points.total)} drawn`);
+      const thinned = points.share < 1 ? `, evenly thinned to ${percent(points.share)}` : "";
+      parts.push(book.whole ? `all ${count(book.total)} drawn` : `${count(points.length)} drawn here${thinned}`);
     }
-    if (state.only !== null) parts.push(`only ${(header.labelled ? header.classes : header.outputs)[state.only]}`);
+    if (filtersAnything(state.filter)) {
+      const left = passing === null ? "counting …" : passingWords(passing, book.total);
+      parts.unshift(`${left}: ${filterWords(header, state.filter)}`);
+    }
     if (!header.complete) parts.push("still being built");
     return [...parts, ...header.notes].join(" · ");
   }
@@ -184,6 +251,8 @@ class Chrome {
     this.card.style.transform = `translate(${Math.round(Math.max(8, left))}px, ${Math.round(Math.max(8, top))}px)`;
   }
 }
+
+const introduction = () => [h("h2", {}, "What am I looking at?"), h("ol", {}, INTRODUCTION.map((line) => h("li", {}, line)))];
 
 const cellChoices = (header) => {
   const icons = ["icons", "Icons", "What the network looks for"];

@@ -9,6 +9,8 @@ const SHADES = [[0, 0], [0, 0.35], [255, 0.5]]; // towards this grey, by this sh
 const UNKNOWN = [0x8a, 0x8f, 0x98];
 const RIGHT = [0x3f, 0x90, 0xda];
 const WRONG = [0xe7, 0x63, 0x00];
+const FOR = [0x1f, 0x6f, 0xc4];
+const AGAINST = [0xd0, 0x5a, 0x0a];
 // Low, middle, high confidence: one hue from pale to dark, read without colour vision.
 const RAMP = [[0xf2, 0xc9, 0x4c], [0xc2, 0x5b, 0x56], [0x3b, 0x1c, 0x62]];
 
@@ -26,19 +28,32 @@ function rampColour(share) {
 
 const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
 
-/** Colour modes that this atlas can offer, in the order of the menu. */
-function colourModes(header) {
+/** Colour modes of a layer, in the order of the menu: [value, words]. */
+function colourModes(header, layer) {
   const modes = [];
   if (header.labelled) modes.push(["label", "Label"]);
   if (header.predicted) modes.push(["prediction", "Prediction"]);
   if (header.labelled && header.predicted && header.aligned) modes.push(["correct", "Correct or wrong"]);
   if (header.predicted) modes.push(["confidence", "Confidence"]);
+  if (layer.levels.length > 0) modes.push(["density", "Density"]);
+  if (layer.levels.some(({ icons }) => icons > 0)) modes.push(["trust", "Trust in icons"]);
+  if (layer.effects) modes.push(["effect", "Effect"]);
   modes.push(["plain", "One colour"]);
   return modes;
 }
 
-/** For a colour mode: each point's group (an index, -1 unknown), the groups' names and colours. */
-function groupPoints(header, points, mode) {
+/** Modes that colour cells: their frames on the map, and the samples in them. */
+const CELL_MODES = ["density", "trust", "effect"];
+
+/** The colour of a cell's value: 0 to 1 on the ramp, an effect from against (orange) through pale to for (blue). */
+function valueColour(mode, value) {
+  if (mode !== "effect") return rampColour(value);
+  const [pale, full] = [[0xee, 0xee, 0xee], value < 0 ? AGAINST : FOR];
+  return pale.map((from, i) => Math.round(from + (full[i] - from) * Math.min(1, Math.abs(value))));
+}
+
+/** Each sample's group (an index, -1 unknown), the groups' names and colours; cells: {table, values} of a cell mode. */
+function groupPoints(header, points, mode, cells) {
   const { label, prediction, confidence } = points;
   if (mode === "label") return { group: label, name: (i) => header.classes[i] ?? "no label", colour: classColour };
   if (mode === "prediction") {
@@ -49,9 +64,23 @@ function groupPoints(header, points, mode) {
     return { group, name: (i) => ["correct", "wrong"][i] ?? "unknown", colour: (i) => [RIGHT, WRONG][i] ?? UNKNOWN };
   }
   if (mode === "confidence") {
-    const group = Int32Array.from(confidence, (value) => (value === 255 ? -1 : Math.min(9, Math.floor(value / 25.4))));
+    const group = Int32Array.from(confidence, (value) => (value === UNKNOWN_PERCENT ? -1 : Math.min(9, Math.floor(value / 10))));
     const name = (i) => (i < 0 ? "unknown" : `${i * 10} to ${i * 10 + 10} %`);
     return { group, name, colour: (i) => (i < 0 ? UNKNOWN : rampColour((i + 0.5) / 10)), ordered: true };
   }
+  if (CELL_MODES.includes(mode)) return groupByCell(points, mode, cells);
   return { group: new Int32Array(label.length), name: () => "samples", colour: () => HUES[0] };
+}
+
+/** Ten steps of the values of the samples' cells; all unknown while the cells are on their way. */
+function groupByCell(points, mode, cells) {
+  const lowest = mode === "effect" ? -1 : 0;
+  const group = new Int32Array(points.length).fill(-1);
+  for (let i = 0; cells !== null && i < points.length; i++) {
+    const cell = cells.table.at(points.x[i], points.y[i]);
+    const value = cell < 0 ? NaN : cells.values[cell];
+    if (!Number.isNaN(value)) group[i] = Math.min(9, Math.max(0, Math.floor(((value - lowest) / (1 - lowest)) * 10)));
+  }
+  const middle = (i) => lowest + ((i + 0.5) / 10) * (1 - lowest);
+  return { group, name: (i) => (i < 0 ? "unknown" : String(i)), colour: (i) => (i < 0 ? UNKNOWN : valueColour(mode, middle(i))), ordered: true, scale: true };
 }

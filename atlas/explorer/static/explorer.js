@@ -1,48 +1,78 @@
-/* The explorer: one state, one paint loop, and what keys and pointer do to them. Mounted once into a Bokeh figure. */
+/* The explorer: one state, and what follows from a change of it. Mounted once into a Bokeh figure.
+ *
+ * painter.js puts the state on the screen, input.js turns keys and pointer into changes of it, address.js keeps the
+ * page's URL alike. */
 
 const MINIMUM_PANEL_PX = 640; // of the figure's width: below it the panel opens over the map
 
 class Explorer {
   constructor({ figure, plot, mark, header, inline }) {
     Object.assign(this, { figure, plot, mark, header });
-    this.state = {
-      layer: 0,
-      locked: null, // a level's number, or null: automatic
-      cells: "icons", // or "pictures"
-      points: "off", // "over", "only"
-      colour: colourModes(header)[0][0],
-      density: true,
-      only: null, // a class: dim all others
-      selected: null, // {layer, level, column, row}
-    };
-    this.pointLayers = new Map();
-    this.pointer = null; // its place in the frame in CSS pixels
+    this.first = { colour: colourModes(header, header.layers[0])[0][0] };
+    this.address = new AddressBar(header, (text) => this._goTo(readAddress(text, header, this.first)));
+    const wanted = readAddress(this.address.usable ? this.address.text : "", header, this.first);
+    this.state = { ...wanted.state, firstColour: this.first.colour };
+    this.books = new Map();
+    this.hovered = null;
+    this.places = null; // of one image: {image, id, x: [], y: []}
+    this.selectedSamples = null; // columns of the samples in the region, null while they are on their way
     this.shards = new Shards({ home: header.home, token: header.token, inline, changed: (key) => this._shardChanged(key) });
     this.tiles = new TileLayer(header, this.shards, () => this._shardChanged("decoded"));
-    this.panel = new Panel(header, this.shards, this.tiles, {
-      close: () => this.select(null),
-      filter: (only) => this.set({ only }),
-    });
-    this.chrome = new Chrome(header, {
-      set: (changes) => this.set(changes),
-      colour: (colour) => this.set({ colour, points: this.state.points === "off" ? "over" : this.state.points }),
-      zoom: (factor) => this.view.zoomBy(factor),
-      home: () => this.view.goHome(),
-      overview: () => this.select(null),
-    });
-    this.panel.help = this.chrome.help;
+    this.tables = new CellTables(header, this.shards);
+    this.regions = new Regions(header, () => this._showRegions());
+    this._makeParts();
+    this.painter = new Painter(this);
     this._build();
     this.view = new View(figure, plot, {
       deepestSide: this.layer.levels.at(-1)?.side ?? 8,
       home: this.layer.bounds,
-      changed: () => {
-        this.repaint();
-        this._hoverLater();
-      },
+      changed: () => this._viewChanged(),
     });
-    this._listen();
+    this.input = new Input(this);
     this.set({});
     this._fit();
+    if (wanted.view !== null) this.view.showSpan(wanted.view);
+    this.regions.load().catch(() => {});
+  }
+
+  _makeParts() {
+    const { header, shards } = this;
+    this.panel = new Panel(header, shards, this.tiles, {
+      close: () => this.select(null),
+      image: (image) => this.showPlaces(image),
+      cell: (column, row) => this.set({ selected: { ...this.state.selected, column, row } }),
+    });
+    this.overview = new Overview(header, {
+      set: (changes) => this.set(changes),
+      filter: (changes) => this.set({ filter: { ...this.state.filter, ...changes } }),
+    });
+    this.selection = new SelectionPanel(header, shards, {
+      close: () => this.set({ region: [] }),
+      fit: () => this.fit(),
+      image: (image) => this.showPlaces(image),
+      level: () => this.level ?? { level: 0, side: 8 },
+      keep: (name, note) => this.regions.keep({ name, note, layer: this.layer.name, outlines: this.state.region, address: this.addressText }),
+      parquet: header.home === "server" ? (rows) => this._parquet(rows) : null,
+    });
+    this.walk = new Walk(header, shards, this.tiles, {
+      close: () => this.walk.close(),
+      point: (found) => {
+        this.hovered = found;
+        this.painter.ring();
+      },
+      open: (found) => this.select(found),
+    });
+    this.minimap = new Minimap((x, y) => this.view.show({ ...this.view.centre, x, y }));
+    this.chrome = new Chrome(header, {
+      set: (changes) => this.set(changes),
+      colour: (colour) => this.colour(colour),
+      tool: (tool) => this.input.take(tool),
+      zoom: (factor) => this.view.zoomBy(factor),
+      home: () => this.view.goHome(),
+      share: () => this.share(),
+      save: (kind) => this.painter.save(kind),
+      places: (fit) => (fit ? this.fit() : this.showPlaces(null)),
+    });
   }
 
   get layer() {
@@ -54,27 +84,37 @@ class Explorer {
     return this.tiles.levelFor(this.state.layer, this.view.scale, this.state.locked);
   }
 
+  get book() {
+    const { layer } = this.state;
+    if (!this.books.has(layer)) this.books.set(layer, new PointBook(this.header, this.shards, layer));
+    return this.books.get(layer);
+  }
+
+  get addressText() {
+    return writeAddress(this.state, this.view.isHome || this.view.size === null ? null : this.view.span);
+  }
+
   // ---- elements ----
 
   _build() {
-    this.mapCanvas = h("canvas", { class: "map" });
-    this.pointCanvas = h("canvas", { class: "map points" });
-    this.under = h("div", { class: "under" }, this.mapCanvas, this.pointCanvas);
-    const { head, overlay, status, card } = this.chrome;
-    this.over = h("div", { class: "over" }, head, this.panel.element, overlay, status, card);
+    const { head, overlay, status, card, help } = this.chrome;
+    overlay.append(this.minimap.element);
+    this.over = h("div", { class: "over" }, head, this.panel.element, overlay, status, this.walk.element, card, help);
     const root = this.plot.el.shadowRoot;
-    root.prepend(this.under);
+    root.prepend(this.painter.under);
     root.append(this.over);
     this.plot.el.dataset.atlas = "mounted";
     this.plot.canvas_view.events_el.style.outline = "none"; // the map has no other place to put the focus
+    const resized = new ResizeObserver(() => this._fit());
+    for (const part of [this.plot.el, head, status, this.panel.element]) resized.observe(part);
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.set({}));
   }
 
   /** Leave room around Bokeh's frame for header, panel and status line, and fit the canvases to the frame. */
   _fit() {
     const { figure, plot } = this;
     const { head, status } = this.chrome;
-    const width = plot.el.clientWidth;
-    const narrow = width < MINIMUM_PANEL_PX * (parseFloat(getComputedStyle(this.over).fontSize) / 14);
+    const narrow = plot.el.clientWidth < MINIMUM_PANEL_PX * (parseFloat(getComputedStyle(this.over).fontSize) / 14);
     this.over.classList.toggle("narrow", narrow);
     const wanted = {
       min_border_top: head.offsetHeight,
@@ -94,266 +134,202 @@ class Explorer {
   // ---- state ----
 
   set(changes) {
-    const layerChanged = changes.layer !== undefined && changes.layer !== this.state.layer;
-    Object.assign(this.state, changes);
-    const style = getComputedStyle(this.over);
-    const { cells, density, only } = this.state;
-    const ground = style.getPropertyValue("--ground").trim() || "#ffffff";
-    const dot = style.getPropertyValue("--dot").trim() || "#d3d7de";
-    this.dim = [1, 3, 5].map((at) => parseInt(dot.slice(at, at + 2), 16));
-    this.tiles.setLook({ cells, density, only, ground, dot });
-    if (layerChanged) {
+    const before = this.state;
+    this.state = { ...before, ...changes };
+    const { state } = this;
+    if (state.layer !== before.layer) {
       this.view.bounds = this.layer.bounds;
-      this.state.selected = null;
-      this.panel.shown = null;
-      this.overviewOf = null;
+      if (changes.selected === undefined) state.selected = null;
+      if (!colourModes(this.header, this.layer).some(([mode]) => mode === state.colour)) state.colour = this.first.colour;
+      this.showPlaces(null);
+      this.walk.close();
     }
-    this.pointLayers.get(this.state.layer)?.setColour(this.state.colour, only, this.dim);
-    this._overviewLater();
+    if (changes.selected && changes.region === undefined) state.region = [];
+    if (changes.region?.length > 0) state.selected = null;
+    this.selectedSamples = this._same(before, "region", "filter", "layer") ? this.selectedSamples : null;
+    this.painter.takeLook();
+    this._showPanel(!this._same(before, "selected", "region", "layer"));
     this.repaint();
+    this._writeAddress();
   }
 
-  /** This layer's points, or null while they are on their way. */
-  points() {
-    const { layer, colour, only } = this.state;
-    if (!this.pointLayers.has(layer)) {
-      const shard = this.shards.get(`points/${layer}`);
-      if (!shard) return null;
-      const points = new PointLayer(this.header, shard);
-      points.setColour(colour, only, this.dim);
-      this.pointLayers.set(layer, points);
-    }
-    return this.pointLayers.get(layer);
+  _same(before, ...names) {
+    return names.every((name) => JSON.stringify(before[name]) === JSON.stringify(this.state[name]));
+  }
+
+  /** Colour by a mode: samples appear for what is known of samples alone. */
+  colour(colour) {
+    const { points, effect } = this.state;
+    const ofCells = CELL_MODES.includes(colour);
+    this.set({
+      colour,
+      points: points === "off" && !ofCells ? "over" : points,
+      effect: colour === "effect" && effect === null ? this._commonestClass() : effect,
+    });
+  }
+
+  _commonestClass() {
+    const { selected } = this.state;
+    const shown = selected === null ? null : this.panel.shown;
+    if (shown?.cell.effects.length > 0) return shown.cell.effects[0][0];
+    return 0;
   }
 
   /** Select a cell as found by TileLayer.cellAt, or nothing. */
   select(found) {
-    this.state.selected = found && { layer: found.layer, level: found.level, column: found.column, row: found.row };
-    if (found === null) {
-      this.panel.shown = null;
-      this.overviewOf = null;
-      this._overview();
-    } else {
-      this.panel.showCell(found);
-    }
-    this.over.classList.toggle("open", found !== null);
-    this._ring();
+    this.set({ selected: found && { level: found.level.level, column: found.column, row: found.row }, region: [] });
+  }
+
+  /** The selected cell as TileLayer.cellAt gives it, or null while its tile is on its way. */
+  selectedCell() {
+    const { selected, layer } = this.state;
+    const level = selected && this.layer.levels.find((one) => one.level === selected.level);
+    if (!level) return null;
+    return this.tiles.cellAt(layer, level, (selected.column + 0.5) / level.side, (selected.row + 0.5) / level.side);
+  }
+
+  _goTo({ state, view }) {
+    this.set(state);
+    if (view === null) this.view.goHome();
+    else this.view.flySpan(view);
+  }
+
+  _writeAddress() {
+    if (this.view.size === null) return;
+    const { state } = this;
+    const step = JSON.stringify([state.layer, state.colour, state.effect, state.filter, state.selected, state.region, state.cells, state.points, state.locked]);
+    this.address.write(this.addressText, step);
+  }
+
+  _viewChanged() {
+    this.repaint();
+    this.input?.hoverLater();
+    this._writeAddress();
   }
 
   _shardChanged(key) {
     this.panel.refresh(key);
-    if (key.startsWith("points/")) this._overviewLater();
-    if (this.pointer !== null) this._hoverLater();
+    this.selection.refresh(key);
+    this.walk.refresh();
+    if (key.startsWith("points/") && this.selectedSamples === null) this._showPanel(false);
+    this.input?.hoverLater();
     this.repaint();
   }
-
-  // ---- painting ----
 
   repaint() {
     if (this.asked) return;
     this.asked = true;
     requestAnimationFrame((now) => {
       this.asked = false;
-      this._paint(now);
+      this.painter.paint(now);
     });
   }
 
-  _paint(now) {
-    if (!this.view || this.view.size === null) return;
-    this.view.settle();
-    const { view, state } = this;
-    const ratio = window.devicePixelRatio || 1;
-    const frame = view.frame;
-    for (const canvas of [this.mapCanvas, this.pointCanvas]) {
-      const [width, height] = [Math.round(frame.width * ratio), Math.round(frame.height * ratio)];
-      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-      const place = { left: `${frame.left}px`, top: `${frame.top}px`, width: `${frame.width}px`, height: `${frame.height}px` };
-      Object.assign(canvas.style, place);
+  // ---- the panel ----
+
+  _showPanel(changed) {
+    const { state, panel } = this;
+    this.over.classList.toggle("open", state.selected !== null || state.region.length > 0);
+    if (state.region.length > 0) this._showSelection();
+    else if (state.selected !== null) {
+      const found = this.selectedCell();
+      if (found !== null && (changed || panel.content !== "cell")) panel.showCell(found);
+      else if (found === null && changed) panel.showWaiting();
+    } else if (panel.content !== "overview") panel.showOnly("overview", [this.chrome.welcome, ...this.overview.body]);
+    this.painter.ring();
+  }
+
+  _showSelection() {
+    const { state, panel } = this;
+    if (panel.content !== "selection") panel.showOnly("selection", [this.selection.element]);
+    if (this.selectedSamples === null) {
+      this.selectedSamples = this._samplesIn(state.region);
+      this.selection.show(this.selectedSamples, state.layer, state);
     }
-    const level = this.level;
-    const context = this.mapCanvas.getContext("2d", { alpha: false });
-    context.imageSmoothingQuality = "high";
-    let unfinished = { fading: false, decoding: false };
-    if (level !== null && state.points !== "only") {
-      unfinished = this.tiles.paint(context, view, ratio, state.layer, level, now);
-    } else {
-      context.fillStyle = this.tiles.look.ground;
-      context.fillRect(0, 0, this.mapCanvas.width, this.mapCanvas.height);
-    }
-    const points = this.points();
-    this.pointCanvas.hidden = state.points === "off" || points === null;
-    if (!this.pointCanvas.hidden) points.paint(this.pointCanvas.getContext("2d"), view, ratio, state.points === "over");
-    this.chrome.show(state, level, points, this.shards.loading);
-    this._publish(level, this.shards.loading || unfinished.fading || unfinished.decoding);
-    this._overviewLater();
-    if (unfinished.fading) this.repaint();
   }
 
-  /** What tests and other pages may read off the figure's element. */
-  _publish(level, loading) {
-    const { dataset } = this.plot.el;
-    dataset.level = level === null ? "" : String(level.level);
-    dataset.cellPx = level === null ? "" : String(this.view.scale / level.side);
-    dataset.loading = String(loading);
-    dataset.layer = String(this.state.layer);
+  /** Columns of the layer's samples inside outlines that pass the filter, or null while some are on their way. */
+  _samplesIn(outlines) {
+    const all = this.book.within(boxAround(outlines));
+    if (all === null) return null;
+    const table = this.state.filter.images > 1 && this.level ? this.tables.get(this.state.layer, this.level) : null;
+    const live = liveSamples(this.header, all, this.state.filter, table);
+    return pickColumns(all, (i) => live[i] === 1 && outlines.some((outline) => isInside(all.x[i], all.y[i], outline)));
   }
 
-  /** Bokeh draws the marks: the selected cell's frame and the one under the pointer. */
-  _ring() {
-    const cells = [this.state.selected, this.hovered].filter((cell) => cell && cell.layer === this.state.layer);
-    const sides = cells.map(({ level }) => 1 / level.side);
-    const marked = {
-      x: cells.map(({ column }, i) => (column + 0.5) * sides[i]),
-      y: cells.map(({ row }, i) => (row + 0.5) * sides[i]),
-      side: sides,
-      line: cells.map((cell) => (cell === this.state.selected ? 3 : 1.5)),
-      ground: cells.map((cell) => (cell === this.state.selected ? 7 : 4.5)),
-    };
-    const stamp = JSON.stringify(marked);
-    if (stamp === this.marked) return;
-    this.marked = stamp;
-    this.mark.data = marked;
-  }
-
-  _overviewLater() {
+  /** What the overview says, a moment after view or filter have changed. */
+  overviewLater() {
     clearTimeout(this.overviewTimer);
-    this.overviewTimer = setTimeout(() => this._overview(), 120);
+    this.overviewTimer = setTimeout(() => {
+      if (this.panel.content !== "overview" || this.view.size === null) return;
+      const { points } = this.painter;
+      const census = points?.census(this.view) ?? null;
+      this.overview.show({ census, points, book: this.book, state: this.state, passing: this.painter.passing, cells: this.painter.cells });
+    }, 60);
   }
 
-  _overview() {
-    if (this.panel.shown !== null || this.view.size === null) return;
-    const points = this.points();
-    // A field in use must not be replaced under the user's fingers.
-    const typing = this.panel.element.contains(this.panel.element.getRootNode().activeElement);
-    if (typing && this.panel.element.getRootNode().activeElement.tagName === "INPUT") return;
-    const census = points?.census(this.view) ?? null;
-    const stamp = JSON.stringify([census && [census.inView, [...census.counts]], this.state.colour, this.state.only, this.state.layer]);
-    if (stamp === this.overviewOf && this.panel.element.childElementCount > 1) return;
-    this.overviewOf = stamp;
-    this.panel.showOverview(census, points, this.state);
+  _showRegions() {
+    const open = (region) => this._goTo(readAddress(region.address, this.header, this.first));
+    const drop = (region) => this.regions.drop(region).catch(() => {});
+    this.overview.showRegions(this.regions.all, open, drop, this.regions.where);
   }
 
-  // ---- pointer and keys ----
+  // ---- what is asked for ----
 
-  _listen() {
-    const { el } = this.plot;
-    el.addEventListener("pointermove", (event) => this._pointerMoved(event));
-    el.addEventListener("pointerleave", () => {
-      this.pointer = null;
-      this._hover(null);
-    });
-    el.addEventListener("pointerdown", (event) => (this.pressed = [event.clientX, event.clientY]));
-    el.addEventListener("pointerup", (event) => this._released(event));
-    const resized = new ResizeObserver(() => this._fit());
-    for (const part of [el, this.chrome.head, this.chrome.status, this.panel.element]) resized.observe(part);
-    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.set({}));
-    document.addEventListener("keydown", (event) => this._key(event));
+  /** Mark where an image's samples lie, or with null nothing. */
+  async showPlaces(image) {
+    this.places = null;
+    this.chrome.showPlaces(null);
+    if (image !== null) {
+      const { layer } = this.state;
+      const shard = Math.floor(image / IMAGES_PER_SHARD);
+      const [places, records] = await Promise.all([this.shards.wait(`places/${layer}/${shard}`), this.shards.wait(`image/${shard}`)]);
+      if (places === null || layer !== this.state.layer) return;
+      const own = places.image.map((of, i) => i).filter((i) => places.image[i] === image);
+      this.places = { image, x: own.map((i) => places.x[i]), y: own.map((i) => places.y[i]) };
+      this.chrome.showPlaces(this.places, records?.ids[image % IMAGES_PER_SHARD] ?? `image ${image}`);
+    }
+    this.repaint();
   }
 
-  /** A pointer event's place in the frame in CSS pixels, or null outside it. */
-  _place(event) {
-    const outer = this.plot.el.getBoundingClientRect();
-    const { left, top, width, height } = this.view.frame;
-    const [x, y] = [event.clientX - outer.left - left, event.clientY - outer.top - top];
-    const onChrome = event.composedPath().some((element) => element === this.over);
-    return onChrome || x < 0 || y < 0 || x > width || y > height ? null : { x, y };
+  /** Zoom to what is marked: an image's samples, the region, the selected cell; else home. */
+  fit() {
+    const { region, selected } = this.state;
+    const { places } = this;
+    if (places !== null && places.x.length > 0) {
+      this.view.fit([Math.min(...places.x), Math.min(...places.y), Math.max(...places.x), Math.max(...places.y)]);
+    } else if (region.length > 0) this.view.fit(boxAround(region));
+    else if (selected !== null) {
+      const { side } = this.layer.levels.find((one) => one.level === selected.level);
+      this.view.fit([(selected.column - 1) / side, (selected.row - 1) / side, (selected.column + 2) / side, (selected.row + 2) / side]);
+    } else this.view.goHome();
   }
 
-  _pointerMoved(event) {
-    this.pointer = event.buttons === 0 ? this._place(event) : null;
-    this._hoverLater();
+  async share() {
+    this.address._write(this.addressText, this.address.steps);
+    try {
+      await navigator.clipboard.writeText(window.location.href);
+      this.chrome.say("The link to this view is copied.");
+    } catch {
+      this.chrome.say("The browser does not let a page copy here: take the link from the address bar.");
+    }
   }
 
-  /** Look again at what is under the pointer: it has moved, or the map under it has. */
-  _hoverLater() {
-    if (this.hoverAsked) return;
-    this.hoverAsked = true;
-    requestAnimationFrame(() => {
-      this.hoverAsked = false;
-      this._hover(this.pointer);
-    });
+  async _parquet(rows) {
+    const { level } = this.level ?? { level: 0 };
+    const answer = await fetch(`table/${this.header.token}/${this.state.layer}/${level}`, { method: "POST", body: rows, headers: { "Content-Type": "application/octet-stream" } });
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    return answer.arrayBuffer();
   }
 
-  _found({ x, y }) {
-    const level = this.level;
-    if (level === null) return null;
-    return this.tiles.cellAt(this.state.layer, level, this.view.worldX(x), this.view.worldY(y));
-  }
-
-  _hover(place) {
-    if (this.view.size === null) return;
-    const { left, top } = this.view.frame;
-    const points = this.state.points === "off" ? null : this.points();
-    const nearest = place && points ? points.nearest(this.view, place.x, place.y) : -1;
-    const found = place === null || nearest >= 0 ? null : this._found(place);
-    this.hovered = found;
-    this._ring();
-    if (nearest >= 0) this._hoverPoint(points, nearest, place);
-    else if (found !== null && this.state.points !== "only") {
-      const ready = (found.cell.icon ? found.tile.icons : found.tile.real)?.image ? "ready" : "";
-      this.chrome.showCard(`${found.tile.key}/${found.slot}/${ready}`, left + place.x, top + place.y, () => cellCard(found, this.header, this.tiles));
-    } else this.chrome.hideCard();
-  }
-
-  _hoverPoint(points, index, place) {
-    const { left, top } = this.view.frame;
-    const image = points.image[index];
-    const content = pointCard(image, this.shards, this.header);
-    if (content !== null) this.chrome.showCard(`image ${image}`, left + place.x, top + place.y, () => content);
-  }
-
-  _released(event) {
-    const place = this._place(event);
-    if (place === null || !this.pressed || event.button !== 0) return;
-    const moved = Math.hypot(event.clientX - this.pressed[0], event.clientY - this.pressed[1]);
-    if (moved > 4) return;
-    this.select(this._found(place));
-  }
-
-  _key(event) {
-    const field = event.composedPath()[0];
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(field?.tagName)) return;
-    const act = this._acts()[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (act === undefined) return;
-    event.preventDefault();
-    act();
-  }
-
-  _acts() {
-    const { state, view } = this;
-    const next = (values, value) => values[(values.indexOf(value) + 1) % values.length];
-    const zoomIn = () => view.zoomBy(1.6);
-    return {
-      "+": zoomIn,
-      "=": zoomIn,
-      "-": () => view.zoomBy(1 / 1.6),
-      0: () => view.goHome(),
-      ArrowLeft: () => view.panBy(-0.2, 0),
-      ArrowRight: () => view.panBy(0.2, 0),
-      ArrowUp: () => view.panBy(0, 0.2),
-      ArrowDown: () => view.panBy(0, -0.2),
-      p: () => this.header.pictures && this.set({ cells: next(["icons", "pictures"], state.cells) }),
-      s: () => this.set({ points: next(["off", "over", "only"], state.points) }),
-      d: () => this.set({ density: !state.density }),
-      "[": () => this._lockBy(-1),
-      "]": () => this._lockBy(1),
-      a: () => this.set({ locked: null }),
-      "?": () => this.chrome.toggleHelp(),
-      Escape: () => this._escape(),
-    };
-  }
-
-  _lockBy(step) {
-    const levels = this.tiles.levelsOf(this.state.layer).map(({ level }) => level);
-    const now = this.state.locked ?? this.level?.level;
-    const wanted = levels[levels.indexOf(now) + step];
-    if (wanted !== undefined) this.set({ locked: wanted });
-  }
-
-  _escape() {
-    if (this.state.selected !== null) this.select(null);
-    else if (this.state.only !== null) this.set({ only: null });
-    else this.chrome.toggleHelp(false);
+  escape() {
+    const { state } = this;
+    if (!this.chrome.help.hidden) this.chrome.toggleHelp(false);
+    else if (this.input.pencil.tool !== "move") this.input.take("move");
+    else if (this.walk.isOpen) this.walk.close();
+    else if (this.places !== null) this.showPlaces(null);
+    else if (state.selected !== null || state.region.length > 0) this.set({ selected: null, region: [] });
+    else if (filtersAnything(state.filter)) this.set({ filter: { ...NO_FILTER } });
   }
 }
 

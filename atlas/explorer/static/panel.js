@@ -1,91 +1,56 @@
 /* The panel on the right: what is in view, or all about one cell. */
 
-const BARS = 10;
-
 class Panel {
-  /** actions: {close(), filter(index | null)} */
+  /** actions: {close(), image(index), cell(column, row)} */
   constructor(header, shards, tiles, actions) {
     Object.assign(this, { header, shards, tiles, actions });
     this.element = h("aside", { class: "panel", "aria-label": "Details" });
     this.shown = null;
+    this.content = ""; // "overview", "cell" or "selection"
   }
 
-  // ---- the overview ----
-
-  showOverview(census, points, state) {
+  /** Give the panel to others' elements. */
+  showOnly(content, elements) {
+    this.content = content;
     this.shown = null;
-    const { header } = this;
-    if (points === null) {
-      this.element.replaceChildren(this.help, h("p", { class: "quiet" }, "Loading the samples …"));
-      return;
-    }
-    const { groups } = points;
-    const whole = points.length < points.total ? `${count(points.length)} drawn samples` : `${count(points.total)} samples`;
-    const order = [...census.counts].sort((a, b) => (groups.ordered ? b[0] - a[0] : b[1] - a[1]));
-    const named = state.colour === "prediction" ? header.outputs : header.classes;
-    const filterable = state.colour === (header.labelled ? "label" : "prediction");
-    const most = Math.max(1, ...census.counts.values());
-    const rows = order.slice(0, BARS + 2).map(([group, samples]) =>
-      this._groupRow(group, samples, most, census.inView, groups, filterable ? state.only : null, filterable),
-    );
-    const rest = order.length - rows.length;
-    this.element.replaceChildren(
-      this.help,
-      h("h2", {}, "In view"),
-      h("p", { class: "quiet" }, `${count(census.inView)} of ${whole}`),
-      state.colour === "plain" ? "" : h("h3", {}, headingOf(state.colour)),
-      state.colour === "plain" ? "" : h("div", { class: "bars", role: "list" }, rows),
-      rest > 0 ? h("p", { class: "quiet" }, `and ${counted(rest, "other class", "other classes")} in view`) : "",
-      filterable && named.length > 1 ? this._classPicker(named, state.only) : "",
-      h("p", { class: "hint" }, "Point at a cell to see what it holds; click it for its real pictures."),
-    );
+    this.element.replaceChildren(...elements);
+    this.element.scrollTop = 0;
   }
 
-  _groupRow(group, samples, most, all, groups, only, filterable) {
-    const chosen = only === group;
-    const row = [
-      h("span", { class: "swatch", style: { background: css(groups.colour(group)) } }),
-      h("span", { class: "name" }, groups.name(group)),
-      bar(samples / most, css(groups.colour(group))),
-      h("span", { class: "figure" }, percent(samples / all, samples / all < 0.1 ? 1 : 0)),
-    ];
-    if (!filterable || group < 0) return h("div", { class: "bar-row", role: "listitem" }, row);
-    const click = () => this.actions.filter(chosen ? null : group);
-    return h("button", { class: "bar-row", role: "listitem", "aria-pressed": String(chosen), click }, row);
-  }
-
-  _classPicker(names, only) {
-    const list = h("datalist", { id: "class-names" }, names.map((name) => h("option", { value: name })));
-    const choose = (event) => {
-      const index = names.indexOf(event.target.value);
-      if (index >= 0) this.actions.filter(index);
-    };
-    const placeholder = `Show one of ${count(names.length)} classes …`;
-    const input = h("input", { type: "search", list: "class-names", placeholder, "aria-label": placeholder, change: choose });
-    if (only !== null) input.value = names[only];
-    const clear = h("button", { class: "quiet-button", click: () => this.actions.filter(null) }, "Show all");
-    return h("div", { class: "picker" }, input, list, only === null ? "" : clear);
+  showWaiting() {
+    this.showOnly("waiting", [h("p", { class: "quiet" }, "Loading the cell …")]);
   }
 
   // ---- one cell ----
 
   /** Show a cell as found by TileLayer.cellAt; what its other shards bring is added when they arrive. */
   showCell(found) {
+    const again = this.content === "cell" && this.shown?.tile === found.tile && this.shown.slot === found.slot;
+    this.content = "cell";
     this.shown = found;
-    const { cell, column, row, level, layer } = found;
+    const { cell, column, row, level } = found;
     const detail = this._detail();
     const title = titleOf(cell, this.header);
     const where = `Level ${level.level}, column ${column}, row ${row} from the bottom`;
     const close = h("button", { class: "close", "aria-label": "Close the details", click: () => this.actions.close() }, "×");
     this.element.replaceChildren(
       h("div", { class: "panel-head" }, h("div", {}, h("h2", {}, title), h("p", { class: "quiet" }, where)), close),
-      this._portrait(found, detail),
-      this._numbers(cell),
+      ...this._evidence(found, detail),
       ...(detail === null
         ? [h("p", { class: "quiet" }, "Loading the details …")]
-        : [this._patches(detail, layer), this._labels(cell), this._effects(detail), this._ids(detail)]),
+        : [this._labels(cell), this._effects(detail), this._near(detail), this._ids(detail)]),
     );
-    this.element.scrollTop = 0;
+    if (!again) this.element.scrollTop = 0;
+  }
+
+  /** Icon and real patches; the patches first where the icon is not to be believed. */
+  _evidence(found, detail) {
+    const portrait = this._portrait(found, detail);
+    const numbers = this._numbers(found.cell);
+    if (detail === null) return [portrait, numbers];
+    const patches = this._patches(detail, found.layer);
+    const doubted = detail.scores !== null && trust(detail.scores, detail.patches).tone === "poor";
+    return doubted ? [numbers, patches, portrait] : [portrait, numbers, patches];
   }
 
   /** Called when a shard arrives or a sheet is decoded: repaint the parts of the shown cell that waited for it. */
@@ -136,12 +101,13 @@ class Panel {
       return h("p", { class: "quiet" }, "This copy was made without the dataset's pictures.");
     }
     if (detail.patches.length === 0) return "";
-    const caption = h("div", { class: "caption" }, h("p", { class: "quiet" }, "Point at one for its picture."));
+    const caption = h("div", { class: "caption" }, h("p", { class: "quiet" }, "Point at one for its picture; click it for its other places on the map."));
     const slots = detail.patches.map((patch) => {
       const show = () => this._caption(caption, patch);
       const image = h("img", { alt: patch.id, draggable: "false" });
       const title = `${patch.id}\n${labelWords(patch, this.header)}`;
-      return { patch, image, button: h("button", { class: "patch", title, pointerenter: show, focus: show }, image) };
+      const click = () => this.actions.image(patch.image);
+      return { patch, image, button: h("button", { class: "patch", title, pointerenter: show, focus: show, click }, image) };
     });
     this._paintPatches = () => {
       for (const { patch, image } of slots) {
@@ -200,6 +166,20 @@ class Panel {
     return h("section", {}, h("h3", {}, "What it speaks for and against"), h("div", { class: "bars" }, rows), h("p", { class: "quiet" }, over));
   }
 
+  _near(detail) {
+    const { level, layer } = this.shown;
+    const rows = [];
+    for (const [column, row, cosine] of detail.near) {
+      const found = this.tiles.cellAt(layer, level, (column + 0.5) / level.side, (row + 0.5) / level.side);
+      const name = found === null ? `column ${column}, row ${row}` : titleOf(found.cell, this.header);
+      const picture = found === null ? h("div", { class: "cell-picture empty", style: { "--side": "3.2em" } }) : cellPicture(found, this.tiles, 3.2);
+      rows.push(h("button", { class: "near", title: name, click: () => this.actions.cell(column, row) }, picture, h("span", { class: "name" }, name), h("span", { class: "figure" }, figure2(cosine))));
+    }
+    if (rows.length === 0) return "";
+    const over = "By the cosine of their mean activations, wherever they lie on the map.";
+    return h("section", {}, h("h3", {}, "Most alike cells"), h("div", { class: "nears" }, rows), h("p", { class: "quiet" }, over));
+  }
+
   _ids(detail) {
     if (detail.patches.length === 0) return "";
     const ids = detail.patches.map((patch) => patch.id).join("\n");
@@ -213,9 +193,6 @@ class Panel {
     return h("details", {}, h("summary", {}, label), list, h("button", { class: "quiet-button", click: copy }, "Copy"));
   }
 }
-
-const headingOf = (mode) =>
-  ({ label: "Labels", prediction: "Predictions", correct: "Correct or wrong", confidence: "Confidence" })[mode] ?? "";
 
 /** A cell in a few words: its commonest label, else what it speaks for most. */
 function titleOf(cell, header) {

@@ -5,20 +5,12 @@ const BUCKETS = 256; // a side, for finding the point under the pointer
 const RING_FROM = 2.2; // CSS pixels of radius: smaller points would drown in their own white rings
 
 class PointLayer {
-  constructor(header, shard) {
-    const { x, y } = shard;
-    this.total = shard.total;
-    const share = (text) => Float32Array.from(unpack(text, Uint16Array), (value) => value / 65535);
-    this.x = share(x);
-    this.y = share(y);
-    this.image = unpack(shard.image, Uint32Array);
-    this.label = unpack(shard.label, Int32Array);
-    this.prediction = unpack(shard.prediction, Int32Array);
-    this.confidence = unpack(shard.confidence, Uint8Array);
-    this.length = this.x.length;
-    this.header = header;
+  /** columns: typed arrays of the same length, as PointBook joins them. */
+  constructor(columns) {
+    Object.assign(this, columns);
     this._bucket();
-    this.setColour("plain", null);
+    this.live = new Uint8Array(this.length).fill(1);
+    this.liveCount = this.length;
   }
 
   _bucket() {
@@ -33,22 +25,20 @@ class PointLayer {
 
   _bucketOf = (value) => Math.min(BUCKETS - 1, Math.max(0, Math.floor(value * BUCKETS)));
 
-  /** Colour by a mode; with `only` (a class index of the labels, or of the predictions without labels) dim the rest
-   * to the colour `dim`. */
-  setColour(mode, only, dim = [0xd3, 0xd7, 0xde]) {
-    this.groups = groupPoints(this.header, this, mode);
+  /** Take on who passes the filter (1 or 0 each) and each sample's group (see colours.js); the rest is dimmed. */
+  setLook(live, groups, dim) {
+    this.live = live;
+    this.groups = groups;
+    this.liveCount = live.reduce((sum, one) => sum + one, 0);
     const colours = new Map();
     const packed = ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
-    const filtered = this.header.labelled ? this.label : this.prediction;
     this.colour = new Uint32Array(this.length);
-    this.live = new Uint8Array(this.length);
     for (let i = 0; i < this.length; i++) {
-      const group = this.groups.group[i];
-      if (!colours.has(group)) colours.set(group, packed(this.groups.colour(group)));
-      this.live[i] = only === null || filtered[i] === only ? 1 : 0;
-      this.colour[i] = this.live[i] ? colours.get(group) : packed(dim);
+      const group = groups.group[i];
+      if (!colours.has(group)) colours.set(group, packed(groups.colour(group)));
+      this.colour[i] = live[i] ? colours.get(group) : packed(dim);
     }
-    this.filtered = only !== null;
+    this.filtered = this.liveCount < this.length;
   }
 
   /** Paint into a 2-D context of `width` x `height` device pixels; `ratio` device pixels per CSS pixel. */
@@ -58,7 +48,7 @@ class PointLayer {
       this.picture = context.createImageData(width, height);
     }
     const pixels = new Uint32Array(this.picture.data.buffer).fill(0);
-    const radius = this._radius(view);
+    const radius = this.radius(view);
     if (this.filtered) this._stampAll(pixels, view, ratio, width, height, discStamp(0.7 * radius * ratio, 0, width), 0);
     const ring = ringed && radius >= RING_FROM ? 0.9 : 0;
     this._stampAll(pixels, view, ratio, width, height, discStamp(radius * ratio, ring * ratio, width), 1);
@@ -80,7 +70,7 @@ class PointLayer {
   }
 
   /** CSS pixels: small where points are crowded, growing as the map is zoomed. */
-  _radius(view) {
+  radius(view) {
     const crowding = Math.sqrt(this.length) / view.scale; // points per CSS pixel along a line
     return Math.min(5, Math.max(1.3, 0.24 / crowding));
   }
@@ -103,7 +93,7 @@ class PointLayer {
     return best;
   }
 
-  /** How many samples the frame shows, and of which groups: {inView, live, counts: Map(group -> samples)}. */
+  /** How many samples the frame shows, and how many of them pass, and of which groups those are: {inView, live, counts: Map(group -> samples)}. */
   census(view) {
     const { x_range: xs, y_range: ys } = view.figure;
     const counts = new Map();
@@ -112,7 +102,8 @@ class PointLayer {
     for (let i = 0; i < this.length; i++) {
       if (this.x[i] < xs.start || this.x[i] > xs.end || this.y[i] < ys.start || this.y[i] > ys.end) continue;
       inView++;
-      live += this.live[i];
+      if (!this.live[i]) continue;
+      live++;
       const group = this.groups.group[i];
       counts.set(group, (counts.get(group) ?? 0) + 1);
     }

@@ -42,6 +42,15 @@ class Shards {
     return undefined;
   }
 
+  /** A promise of the shard's value, null when it will never come. */
+  async wait(key) {
+    for (;;) {
+      const value = this.get(key);
+      if (value !== undefined) return value;
+      await new Promise((done) => setTimeout(done, 30));
+    }
+  }
+
   get loading() {
     return this.flying.size > 0 || this.waiting.size > 0;
   }

@@ -14,7 +14,7 @@ class TileLayer {
     Object.assign(this, { header, shards, repaint });
     this.tiles = new Map(); // key -> tile, least recently painted first
     this.present = new Map();
-    this.look = { cells: "icons", density: true, only: null, ground: "#ffffff", dot: "#c9cdd4" };
+    this.look = { cells: "icons", density: true, ground: "#ffffff", dot: "#c9cdd4" };
   }
 
   /** Take on how tiles look; composed ones are recomposed as they are painted. */
@@ -49,8 +49,8 @@ class TileLayer {
     return ((this.present.get(name)[bit >> 3] >> (bit & 7)) & 1) === 1;
   }
 
-  /** Paint `level` over the frame, in device pixels. Returns {fading, decoding}: what is not yet as it will be. */
-  paint(context, view, ratio, layer, level, now) {
+  /** Paint `level` over the frame, in device pixels; `cells` (a CellLook) veils and frames its cells. Returns {fading, decoding}: what is not yet as it will be. */
+  paint(context, view, ratio, layer, level, now, cells) {
     context.fillStyle = this.look.ground;
     context.fillRect(0, 0, context.canvas.width, context.canvas.height);
     const unfinished = { fading: false, decoding: false };
@@ -68,6 +68,7 @@ class TileLayer {
       context.globalAlpha = shown;
       context.drawImage(canvas, box.x, box.y, box.width, box.height);
       context.globalAlpha = 1;
+      if (cells !== null) this._paintCells(context, tile, level, box, cells);
     }
     this._forget();
     return unfinished;
@@ -155,7 +156,6 @@ class TileLayer {
   _drawCell(context, cell, { image, size, real }, dense) {
     const share = this.look.density ? this.sizeOf(cell, dense) : FULL_SHARE;
     const [x, y] = [(cell.slot % TILE_SIDE) * size, Math.floor(cell.slot / TILE_SIDE) * size];
-    context.globalAlpha = this.strengthOf(cell);
     if (image !== null && (real ? cell.real : cell.icon)) {
       const inset = (size * (1 - share)) / 2;
       context.drawImage(image, x, y, size, size, x + inset, y + inset, size * share, size * share);
@@ -166,7 +166,6 @@ class TileLayer {
       context.arc(x + size / 2, y + size / 2, size * 0.05, 0, 2 * Math.PI);
       context.fill();
     }
-    context.globalAlpha = 1;
   }
 
   /** An icon's side as a share of its cell's: area for number of images, full at the level's typical cell. */
@@ -174,12 +173,29 @@ class TileLayer {
     return FULL_SHARE * Math.min(1, Math.max(SMALLEST_SHARE, Math.sqrt(cell.images / dense)));
   }
 
-  /** Opacity under a class filter: by the class's share of the cell's images. */
-  strengthOf(cell) {
-    const { only } = this.look;
-    if (only === null) return 1;
-    const share = shareOfClass(cell, only, this.header.labelled);
-    return share === 0 ? 0.1 : 0.3 + 0.7 * Math.sqrt(share);
+  /** Veil cells by what the filter leaves of them, and frame them in their colours: cheaper than a new composition. */
+  _paintCells(context, tile, level, box, cells) {
+    const [wide, high] = [box.width / TILE_SIDE, box.height / TILE_SIDE];
+    for (const cell of tile.cells) {
+      const [column, line] = [cell.slot % TILE_SIDE, Math.floor(cell.slot / TILE_SIDE)];
+      const square = (tile.ty * TILE_SIDE + TILE_SIDE - 1 - line) * level.side + tile.tx * TILE_SIDE + column;
+      const share = this.look.density ? this.sizeOf(cell, level.dense) : FULL_SHARE;
+      const [x, y] = [box.x + (column + (1 - share) / 2) * wide, box.y + (line + (1 - share) / 2) * high];
+      const colour = cells.frame(square);
+      if (colour !== null) {
+        const thick = Math.max(2, Math.min(0.09 * wide * share, 10));
+        context.strokeStyle = colour;
+        context.lineWidth = thick;
+        context.strokeRect(x + thick / 2, y + thick / 2, wide * share - thick, high * share - thick);
+      }
+      const strength = cells.strength(cell, square);
+      if (strength < 1) {
+        context.globalAlpha = 1 - strength;
+        context.fillStyle = this.look.ground;
+        context.fillRect(Math.floor(x) - 1, Math.floor(y) - 1, Math.ceil(wide * share) + 2, Math.ceil(high * share) + 2);
+        context.globalAlpha = 1;
+      }
+    }
   }
 
   _faded(tile, now) {
@@ -256,14 +272,6 @@ function decodeSlots(pictures, size, ready) {
     ready();
   });
   return sheet;
-}
-
-/** A class's share of a cell's images; without labels, 1 where it is among the cell's top effects. */
-function shareOfClass(cell, index, labelled) {
-  if (!labelled) return cell.effects.some(([output]) => output === index) ? 1 : 0;
-  const { labels } = cell;
-  for (let i = 0; i < labels.length; i += 2) if (labels[i] === index) return labels[i + 1] / cell.images;
-  return 0;
 }
 
 const motionQuery = window.matchMedia("(prefers-reduced-motion: reduce)");

@@ -133,6 +133,38 @@ class View {
     this.fly({ x: x + (right * width) / scale, y: y + (up * height) / scale, scale }, 200);
   }
 
+  /** Middle and extent whatever the frame's size: span is the share of the map along the frame's shorter side. */
+  get span() {
+    const { x, y, scale } = this.centre;
+    return { x, y, span: Math.min(this.size.width, this.size.height) / scale };
+  }
+
+  showSpan(wanted) {
+    this.show(this._ofSpan(wanted));
+  }
+
+  flySpan(wanted) {
+    this.fly(this._ofSpan(wanted), 320);
+  }
+
+  _ofSpan({ x, y, span }) {
+    return { x, y, scale: Math.min(this.size.width, this.size.height) / span };
+  }
+
+  /** Fly to where [left, bottom, right, top] fills most of the frame. */
+  fit([left, bottom, right, top]) {
+    const { width, height } = this.frame;
+    const scale = Math.min(width / Math.max(1e-6, right - left), height / Math.max(1e-6, top - bottom)) / 1.3;
+    this.fly({ x: (left + right) / 2, y: (bottom + top) / 2, scale: Math.min(scale, 24 * Math.min(width, height)) }, 320);
+  }
+
+  /** Move the map, where a place is not well within the frame. */
+  keepInSight(x, y) {
+    const { width, height } = this.frame;
+    const [px, py] = [this.screenX(x) / width, this.screenY(y) / height];
+    if (px < 0.1 || px > 0.9 || py < 0.1 || py > 0.9) this.fly({ ...this.centre, x, y }, 200);
+  }
+
   goHome() {
     this.fly(this.homeView, 320);
   }

@@ -1,0 +1,69 @@
+/* Names of classes on the map: each at the densest place of its samples in view, none over another. */
+
+const NAME_SQUARE_PX = 72;
+const MOST_NAMES = 24;
+const FEWEST_SHARE = 0.4; // of the samples at a place, for a class's name to be true of it
+const FEWEST_SAMPLES = 8;
+
+/** [{name, x, y}] in the unit square, the class with the most samples at its place first. */
+function placesOfNames(points, view, header) {
+  const of = header.labelled ? points.label : points.prediction;
+  const names = filteredNames(header);
+  if (names.length === 0) return [];
+  // Squares of the unit square itself, a power of two of them: names stay where they are while the map is moved.
+  const side = 2 ** Math.max(0, Math.round(Math.log2(view.scale / NAME_SQUARE_PX)));
+  const { x_range: xs, y_range: ys } = view.figure;
+  const squares = new Map(); // square -> samples
+  const ofClass = new Map(); // class * squares + square -> {samples, x, y}
+  for (let i = 0; i < points.length; i++) {
+    const [x, y] = [points.x[i], points.y[i]];
+    if (!points.live[i] || x < xs.start || x > xs.end || y < ys.start || y > ys.end) continue;
+    const square = squareAt(x, y, side);
+    squares.set(square, (squares.get(square) ?? 0) + 1);
+    if (of[i] < 0) continue;
+    const key = of[i] * side * side + square;
+    const own = ofClass.get(key) ?? { index: of[i], square, samples: 0, x: 0, y: 0 };
+    own.samples++;
+    own.x += x;
+    own.y += y;
+    ofClass.set(key, own);
+  }
+  const best = new Map();
+  for (const own of ofClass.values()) {
+    if (own.samples < FEWEST_SAMPLES || own.samples < FEWEST_SHARE * squares.get(own.square)) continue;
+    if (own.samples > (best.get(own.index)?.samples ?? 0)) best.set(own.index, own);
+  }
+  const placed = [...best.values()].sort((a, b) => b.samples - a.samples);
+  return placed.map(({ index, samples, x, y }) => ({ name: names[index], x: x / samples, y: y / samples }));
+}
+
+/** Those of the names that find room, greedily: [{text, px, py, width, height}] in CSS pixels, middles. */
+function fittingNames(places, view, measure, height) {
+  const taken = [];
+  for (const { name, x, y } of places) {
+    if (taken.length >= MOST_NAMES) break;
+    const text = name.length > 28 ? `${name.slice(0, 27)}…` : name;
+    const width = measure(text) + 12;
+    const { width: wide, height: high } = view.size;
+    const px = Math.min(Math.max(view.screenX(x), width / 2 + 4), wide - width / 2 - 4);
+    const py = Math.min(Math.max(view.screenY(y), height / 2 + 4), high - height / 2 - 4);
+    const free = taken.every((other) => Math.abs(other.px - px) > (other.width + width) / 2 || Math.abs(other.py - py) > height);
+    if (free) taken.push({ text, px, py, width, height });
+  }
+  return taken;
+}
+
+/** Paint names onto a context in device pixels. */
+function paintNames(context, names, ratio, { ink, paper }) {
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.lineJoin = "round";
+  for (const { text, px, py, height } of names) {
+    context.font = `600 ${height * 0.68 * ratio}px system-ui, sans-serif`;
+    context.lineWidth = height * 0.24 * ratio;
+    context.strokeStyle = paper;
+    context.fillStyle = ink;
+    context.strokeText(text, px * ratio, py * ratio);
+    context.fillText(text, px * ratio, py * ratio);
+  }
+}
