@@ -13,32 +13,39 @@ from torch import Tensor
 
 from atlas.errors import RenderError
 from atlas.rendering.image import FourierPictures, to_float, to_stored
-from atlas.rendering.objective import Objective, window
+from atlas.rendering.objective import Objective, attention
 from atlas.rendering.target import Target
-from atlas.rendering.transforms import Wobble, warp
+from atlas.rendering.transforms import Wobble, settle, warp
 
 _REDRAWN = 8  # first steps in which a start that excites nothing is drawn anew: one in two succeeds
-ENGINE_VERSION = 1  # part of every cache key: raise it whenever the same settings give other icons
+ENGINE_VERSION = 2  # part of every cache key: raise it whenever the same settings give other icons
 
 
 @dataclass(frozen=True)
 class Recipe:
     """All that decides how the batched engine renders; every field is part of the cache key.
 
-    rate: Adam's peak rate under a one-cycle schedule that rises for the share `rise` of the steps. deviation: of the
-    random spectrum at the start. decay, gain: see FourierPictures.
+    steps: in all; the share `coarse` of them shows the network a smaller picture where it takes one (see
+    `Target.coarse`). rate: Adam's peak rate under a one-cycle schedule that rises for the share `rise` of the steps.
+    memory, spread: Adam's two decay rates; so few steps have no use for a long memory. focus: see `attention`.
+    settled: the share of the wobble that is left at the end. deviation: of the random spectrum at the start. decay,
+    gain: see FourierPictures.
 
-    The defaults were chosen by eye and by score on k-means centres of SqueezeNet 1.0's features.10. decay 1.3 and
-    gain 8 for 1 and 4: large shapes in place of hatching, cosines 0.01 to 0.02 higher at equal contrast. deviation
-    0.1 for 0.01: pictures with light and dark, contrast 0.21 -> 0.27 at equal cosines.
+    The defaults were chosen by eye and by score on k-means centres of SqueezeNet 1.0's features.10 other than the
+    benchmark's; docs/icons.md has the table.
     """
 
     steps: int
-    rate: float = 0.1
+    coarse: float = 0.57
+    rate: float = 0.17
     rise: float = 0.3
-    deviation: float = 0.1
-    decay: float = 1.3
-    gain: float = 8.0
+    memory: float = 0.5
+    spread: float = 0.9
+    focus: float = 0.15
+    settled: float = 0.2
+    deviation: float = 0.03
+    decay: float = 1.45
+    gain: float = 12.0
     wobble: Wobble = field(default_factory=Wobble)
     objective: Objective = field(default_factory=Objective)
 
@@ -73,20 +80,26 @@ def optimise(
     )
     generators = [torch.Generator().manual_seed(icon_seed(seed, direction)) for direction in directions]
     spectra = torch.stack([fourier.draw(generator, recipe.deviation) for generator in generators])
-    moves = torch.stack([recipe.wobble.draw(generator, recipe.steps) for generator in generators]).to(device)
+    moves = torch.stack([recipe.wobble.draw(generator, recipe.steps) for generator in generators])
+    moves = settle(moves, recipe.settled).to(device)
     if starts is not None:
         spectra = fourier.spectra(to_float(torch.from_numpy(starts).to(device), target.channels))
     wanted = torch.from_numpy(directions).to(device)
     middle = None if mean is None else torch.from_numpy(mean).to(device)
-    weights = window(target.shape.height, target.shape.width, device)
+    coarse = round(recipe.coarse * recipe.steps) if target.coarse is not None else 0
 
     spectra = spectra.to(device).contiguous().requires_grad_()
-    adam = torch.optim.Adam([spectra], lr=recipe.rate)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(adam, recipe.rate, total_steps=recipe.steps + 1, pct_start=recipe.rise)
+    adam = torch.optim.Adam([spectra], lr=recipe.rate, betas=(recipe.memory, recipe.spread))
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        adam, recipe.rate, total_steps=recipe.steps + 1, pct_start=recipe.rise, cycle_momentum=False
+    )
     for step in range(recipe.steps):
+        feed = target.coarse if target.coarse is not None and step < coarse else target.feed
+        size = min(fourier.size, max(feed.size))
         with torch.enable_grad():
-            seen = warp(fourier.pictures(spectra), moves[:, step], target.feed.size)
-            found = target.show(seen, fast=True)
+            seen = warp(fourier.pictures(spectra, size), moves[:, step], feed.size)
+            found = target.show(seen, feed, fast=True)
+            weights = attention(feed.shape.height, feed.shape.width, recipe.focus, device)
             slope = recipe.objective.slope(found.detach(), wanted, weights, middle)
             (spectra.grad,) = torch.autograd.grad(found, spectra, slope.neg_())
         if step < _REDRAWN:

@@ -23,7 +23,7 @@ from atlas.rendering.target import Target, bytes_per_icon, is_out_of_memory, ope
 
 Backend = Literal["batched", "lucent"]
 BACKENDS: tuple[Backend, ...] = ("batched", "lucent")
-DEFAULT_STEPS = {"batched": 64, "lucent": 128}
+DEFAULT_STEPS = {"batched": 28, "lucent": 128}
 DETERMINISTIC_BATCH = 16
 _LARGEST_BATCH = {"cpu": 32, "cuda": 512}
 _LUCENT_BATCH = 16

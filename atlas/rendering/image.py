@@ -41,12 +41,15 @@ class FourierPictures:
     def pictures(self, spectra: Tensor, size: int | None = None) -> Tensor:
         """Turn spectra into pictures (n, channels, size, size) in (0, 1).
 
-        A larger `size` than the spectrum's own interpolates by trigonometric polynomials, before the sigmoid.
+        A larger `size` than the spectrum's own interpolates by trigonometric polynomials, before the sigmoid; a
+        smaller one leaves the higher frequencies out.
         """
         size = size or self.size
         coefficients = torch.view_as_complex(spectra * self._scale)
-        if size != self.size:
+        if size > self.size:
             coefficients = _padded(coefficients, self.size, size)
+        elif size < self.size:
+            coefficients = _cropped(coefficients, self.size, size)
         light = torch.fft.irfft2(coefficients, s=(size, size), norm="ortho")
         flat = light.reshape(len(spectra), self.channels, -1)
         return torch.sigmoid(torch.matmul(self._colours, flat)).reshape(light.shape)
@@ -63,11 +66,7 @@ class FourierPictures:
 
 def _padded(coefficients: Tensor, size: int, larger: int) -> Tensor:
     """Place a spectrum of size² pixels among the low frequencies of one of larger² pixels."""
-    # The two grids have the same outer edges, so the first pixels' centres lie apart.
-    turn = torch.pi * (1 / larger - 1 / size)
-    down = torch.fft.fftfreq(size, 1 / size, device=coefficients.device)[:, None]
-    across = torch.fft.rfftfreq(size, 1 / size, device=coefficients.device)[None]
-    coefficients = coefficients * torch.polar(torch.ones_like(down + across), turn * (down + across))
+    coefficients = _shifted(coefficients, size, larger)
     padded = coefficients.new_zeros(*coefficients.shape[:-2], larger, larger // 2 + 1)
     upper, columns = (size + 1) // 2, size // 2 + 1
     padded[..., :upper, :columns] = coefficients[..., :upper, :]
@@ -75,6 +74,22 @@ def _padded(coefficients: Tensor, size: int, larger: int) -> Tensor:
     if size % 2 == 0:  # the highest column stood for itself and its mirror; now the mirror has a place of its own
         padded[..., columns - 1] /= 2
     return padded * (larger / size)  # both transforms are orthonormal
+
+
+def _cropped(coefficients: Tensor, size: int, smaller: int) -> Tensor:
+    """Keep of a spectrum of size² pixels what one of smaller² pixels can hold."""
+    coefficients = _shifted(coefficients, size, smaller)
+    upper, columns = (smaller + 1) // 2, smaller // 2 + 1
+    rows = torch.cat([coefficients[..., :upper, :columns], coefficients[..., upper - smaller :, :columns]], -2)
+    return rows * (smaller / size)  # both transforms are orthonormal
+
+
+def _shifted(coefficients: Tensor, size: int, other: int) -> Tensor:
+    """Move a picture from a grid of size² pixels to one of other² with the same outer edges: first pixels lie apart."""
+    turn = torch.pi * (1 / other - 1 / size)
+    down = torch.fft.fftfreq(size, 1 / size, device=coefficients.device)[:, None]
+    across = torch.fft.rfftfreq(size, 1 / size, device=coefficients.device)[None]
+    return coefficients * torch.polar(torch.ones_like(down + across), turn * (down + across))
 
 
 def resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:

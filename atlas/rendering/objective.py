@@ -13,15 +13,15 @@ from torch import Tensor
 class Objective:
     """Weights of strength * log(h.v / v.v) + angle * log cos(h, v) + contrast * log cos(mean h - m, v - m).
 
-    The first two are averaged over all positions under a sin-squared window, the third is taken of the window's mean
+    The first two are averaged over all positions under `attention`'s weights, the third is taken of their mean
     activation, with m the layer's mean activation (where it is known). A sum of logarithms wants all at once: the
     angle alone gives grey noise, the strength alone drifts to what every cell shares. Below `knee` each logarithm goes
     on as its tangent, so that its gradient exists, points upwards and stays bounded for negative values too.
     """
 
     strength: float = 2.0
-    angle: float = 8.0
-    contrast: float = 4.0
+    angle: float = 12.0
+    contrast: float = 6.0
     knee: float = 0.2
 
     def __call__(self, found: Tensor, directions: Tensor, weights: Tensor, mean: Tensor | None) -> Tensor:
@@ -95,3 +95,14 @@ def window(height: int, width: int, device: torch.device | None = None) -> Tenso
 
     weights = torch.outer(side(height), side(width)).flatten()
     return weights / weights.sum()
+
+
+def attention(height: int, width: int, focus: float, device: torch.device | None = None) -> Tensor:
+    """Weights that rendering gives a grid's positions: the window's, and the share `focus` for the centre alone.
+
+    Float32 (height * width,), row-major, summing to 1. The window fills the picture; the focus draws in its middle
+    what the cell stands for: 0.15 raises the centre's cosine by 0.05 and costs the window 0.02.
+    """
+    weights = window(height, width, device) * (1 - focus)
+    weights[height // 2 * width + width // 2] += focus
+    return weights

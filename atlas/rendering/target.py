@@ -14,7 +14,12 @@ from atlas.errors import ModelError, RenderError
 from atlas.models import Capture, Model, as_grid, capture, layer_shapes
 from atlas.models.capture import Tap
 from atlas.records import LayerShape
+from atlas.rendering.frozen import freeze
 from atlas.rendering.image import resized
+
+_COARSE = 2 / 3  # of the side: 45 % of the work
+_SMALLEST_COARSE = 48  # pixels: smaller pictures take little time as they are
+_FEWEST_POSITIONS = 4  # a side
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,26 @@ class Feed:
 class Target:
     """A layer that pictures can be shown to; made by `open_target`, which removes its hooks.
 
-    size: the icons' side in pixels. feed: the network's input, which icons of another size are resized to. channels:
-    of the network's pictures, 1 or 3.
+    size: the icons' side in pixels. feed: the network's input, which icons of another size are resized to. coarse: a
+    smaller input for rendering's first steps, None where the layer takes none. channels: of the network's pictures,
+    1 or 3.
     """
 
-    def __init__(self, model: Model, layer: str, size: int, feed: Feed, device: torch.device, run: Capture) -> None:
+    def __init__(
+        self,
+        model: Model,
+        layer: str,
+        size: int,
+        feed: Feed,
+        device: torch.device,
+        run: Capture,
+        coarse: Feed | None = None,
+    ) -> None:
         self.model = model
         self.layer = layer
         self.size = size
         self.feed = feed
+        self.coarse = coarse
         self.shape = feed.shape
         self.device = device
         self.channels = model.preprocess.channels
@@ -50,16 +66,18 @@ class Target:
         """Flat index of the position (height // 2, width // 2)."""
         return self.shape.height // 2 * self.shape.width + self.shape.width // 2
 
-    def show(self, pictures: Tensor, *, fast: bool = False) -> Tensor:
+    def show(self, pictures: Tensor, feed: Feed | None = None, *, fast: bool = False) -> Tensor:
         """Run pictures (n, channels, h, w) in [0, 1]; return float32 (n, positions, channels of the layer).
 
-        They are resized to the feed unless they have its size. fast: in bfloat16 where the device has it.
+        They are resized to the feed (by default the target's) unless they have its size. fast: in bfloat16 where the
+        device has it.
         """
-        pictures = (resized(pictures, self.feed.size) + self._shift) * self._factor
+        feed = feed or self.feed
+        pictures = (resized(pictures, feed.size) + self._shift) * self._factor
         pictures = pictures.to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.precision, enabled=fast and self.precision != torch.float32):
             found = self._run(pictures)[self.layer]
-        return as_grid(found, self.shape).float()
+        return as_grid(found, feed.shape).float()
 
 
 @contextmanager
@@ -74,8 +92,11 @@ def open_target(
     network = copy.deepcopy(model.network).to(device).to(memory_format=torch.channels_last)
     own = replace(model, network=network.eval().requires_grad_(False))
     feed = find_feed(own, layer, size=size, width=width, tap=tap)
+    coarse = _coarse_feed(own, layer, feed, tap)
+    if device.type == "cpu":  # a GPU's own kernels are quicker
+        freeze(network)
     with capture(network, [layer], tap=tap) as run:
-        yield Target(own, layer, size, feed, device, run)
+        yield Target(own, layer, size, feed, device, run, coarse)
 
 
 def find_feed(model: Model, layer: str, *, size: int, width: int, tap: Tap = "output") -> Feed:
@@ -103,6 +124,19 @@ def find_feed(model: Model, layer: str, *, size: int, width: int, tap: Tap = "ou
         f"the directions have {width} channels but layer '{layer}' of {model.name} has {shape.channels}: "
         "give directions made from this layer"
     )
+
+
+def _coarse_feed(model: Model, layer: str, feed: Feed, tap: Tap) -> Feed | None:
+    """A smaller input where it saves much and the layer still has positions enough; a network's own size is kept."""
+    side = round(_COARSE * max(feed.size))
+    if feed.shape.kind not in ("map", "map_last") or side < _SMALLEST_COARSE:
+        return None
+    try:
+        shape = _shape_at(model, layer, (model.preprocess.channels, side, side), tap, model.preprocess.input_shape)
+    except ModelError:
+        return None
+    enough = shape.channels == feed.shape.channels and min(shape.height, shape.width) >= _FEWEST_POSITIONS
+    return Feed((side, side), shape) if enough and shape.kind == feed.shape.kind else None
 
 
 def _shape_at(

@@ -41,6 +41,14 @@ def affine_matrices(angle: Tensor, scale: Tensor, right: Tensor, down: Tensor) -
     return torch.cat([rows, -rows @ move], -1)
 
 
+def settle(matrices: Tensor, left: float) -> Tensor:
+    """Shrink moves (n, steps, 2, 3) evenly from step to step, until the share `left` of the last one is left."""
+    steps = matrices.shape[1]
+    share = 1 - (1 - left) * torch.arange(steps, device=matrices.device) / max(steps - 1, 1)
+    still = torch.eye(2, 3, device=matrices.device)
+    return still + (matrices - still) * share[:, None, None]
+
+
 def warp(pictures: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
     """Resample each picture (n, c, h, w) by its own matrix (n, 2, 3) to (height, width), bilinear, mirrored outside."""
     return functional.grid_sample(

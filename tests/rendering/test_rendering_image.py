@@ -87,3 +87,16 @@ def test_shrinking_averages_and_growing_keeps() -> None:
     flat = torch.full((1, 1, 8, 8), 0.3)
     torch.testing.assert_close(resized(flat, (20, 30)), torch.full((1, 1, 20, 30), 0.3))
     assert resized(flat, (8, 8)) is flat
+
+
+@pytest.mark.parametrize(("size", "smaller"), [(48, 32), (48, 16), (45, 31)])
+def test_a_smaller_picture_of_a_coarse_spectrum_shows_the_same(size: int, smaller: int) -> None:
+    spectrum = draw(fourier(size))
+    down = np.abs(np.fft.fftfreq(size, 1 / size))[:, None]
+    across = np.arange(size // 2 + 1)[None]
+    spectrum[:, :, torch.from_numpy((down > 5) | (across > 5))] = 0  # nothing that the small one cannot hold
+    large, small = fourier(size).pictures(spectrum), fourier(size).pictures(spectrum, smaller)
+    # Where the pixels' centres of the small picture lie in the large one, the same waves have the same values.
+    expected = torch.nn.functional.interpolate(large, size=(smaller, smaller), mode="bicubic", align_corners=False)
+    assert (small - expected)[..., 1:-1, 1:-1].abs().max() < 0.03
+    assert small.std() > 0.1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.rendering.objective import Objective, window
+from atlas.rendering.objective import Objective, attention, window
 
 
 def test_the_window_is_the_product_of_two_squared_sines() -> None:
@@ -76,3 +76,13 @@ def test_the_slope_is_the_gradient_of_the_value(with_mean: bool) -> None:
     weights = window(2, 3).double()
     (expected,) = torch.autograd.grad(Objective()(found, directions, weights, mean).sum(), found)
     torch.testing.assert_close(Objective().slope(found.detach(), directions, weights, mean), expected)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 4), (11, 11)])
+def test_attention_is_the_window_and_a_share_for_the_centre(height: int, width: int) -> None:
+    plain, focused = window(height, width), attention(height, width, 0.25)
+    centre = height // 2 * width + width // 2
+    assert focused.sum().item() == pytest.approx(1)
+    assert focused[centre].item() == pytest.approx(0.75 * plain[centre].item() + 0.25)
+    others = torch.arange(height * width) != centre
+    torch.testing.assert_close(focused[others], 0.75 * plain[others])

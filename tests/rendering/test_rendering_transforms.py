@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from atlas.rendering.transforms import Wobble, affine_matrices, sampling_grid, warp
+from atlas.rendering.transforms import Wobble, affine_matrices, sampling_grid, settle, warp
 
 
 def moved(picture: torch.Tensor, angle: float = 0, scale: float = 1, right: float = 0, down: float = 0) -> torch.Tensor:
@@ -66,3 +66,12 @@ def test_the_grid_is_torchs_own() -> None:
     matrices = Wobble().draw(torch.Generator().manual_seed(0), 3)
     expected = torch.nn.functional.affine_grid(matrices, [3, 1, 7, 9], align_corners=False)
     torch.testing.assert_close(sampling_grid(matrices, (7, 9)), expected)
+
+
+def test_moves_settle_evenly_to_the_share_that_is_left() -> None:
+    moves = Wobble().draw(torch.Generator().manual_seed(0), 5)[None]
+    still = torch.eye(2, 3)
+    settled = settle(moves, 0.2)
+    for step, share in enumerate((1.0, 0.8, 0.6, 0.4, 0.2)):
+        torch.testing.assert_close(settled[0, step] - still, share * (moves[0, step] - still))
+    torch.testing.assert_close(settle(moves[:, :1], 0.2), moves[:, :1])
