@@ -155,12 +155,27 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
+class FineIcon:
+    """One icon of high quality.
+
+    image: uint8 (size, size, 3). importance: uint8 (size, size), how much of what the picture was made for hangs on
+    each pixel, from 0 to 255: the rest of the picture is what the spectrum asks for, and means nothing.
+    """
+
+    image: NDArray[np.uint8]
+    importance: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Icons:
     """Feature visualisations and their scores on the stored 8-bit picture, at its own size.
 
     images: uint8 (n, size, size, 3). centre, robust, windowed: true cosines, float32 (n,), at the
     centre position, over eight transforms not used in rendering, and under a sin-squared window.
     strength: float32 (n,), h.v / v.v at the centre; 1 is as strong as the cell's mean sample.
+    nearest: int32 (n,), the icon whose direction the picture's activation, averaged under the window,
+    is nearest to, by cosine after subtracting the directions' mean: its own index where the picture
+    shows what it was made for. None where the icons were not compared.
     """
 
     images: NDArray[np.uint8]
@@ -168,6 +183,12 @@ class Icons:
     robust: NDArray[np.float32]
     windowed: NDArray[np.float32]
     strength: NDArray[np.float32]
+    nearest: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def believable(self, bound: float) -> NDArray[np.bool_]:
+        """Say of each icon whether its robust cosine reaches the bound and it is nearest to its own direction."""
+        enough: NDArray[np.bool_] = np.asarray(self.robust >= bound)
+        return enough if self.nearest is None else enough & (self.nearest == np.arange(len(self)))
