@@ -156,6 +156,8 @@ class IconsConfig(_Schema):
     steps: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     levels: Annotated[int, Field(ge=0)] = 3  # rendered at build
     backend: Literal["batched", "lucent"] = "batched"
+    believe: Share = 0.5  # an icon of a lower robust cosine is marked as not to be believed
+    memory: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"  # GB for one batch of icons
 
 
 class RunConfig(_Schema):

@@ -341,10 +341,18 @@ def _write_icons(
                 seed=config.run.seed,
                 deterministic=config.run.deterministic,
                 cache=work / "icons",
+                mean=_mean_of(layer) if config.icons.backend == "batched" else None,
+                memory=config.icons.memory,
                 starts=_parents_icons(writer.path, layer, z) if warm else None,
                 progress=prefixed(progress, f"{layer.name} level {z}: "),
             )
-            writer.write_level(layer.index, level, statistics, icons)
+            writer.write_level(layer.index, level, statistics, icons, config.icons.believe)
+
+
+def _mean_of(layer: MappedLayer) -> NDArray[np.float32]:
+    """The mean activation of a layer's samples on the map: what icons are told apart by. (channels,)"""
+    cells = layer.statistics[0].mean.astype(np.float64)
+    return np.average(cells, axis=0, weights=layer.levels[0].samples).astype(np.float32)
 
 
 def _parents_icons(atlas: Path, layer: MappedLayer, z: int) -> NDArray[np.uint8]:

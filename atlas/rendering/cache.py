@@ -31,7 +31,10 @@ def icon_key(settings: dict[str, Any], *arrays: NDArray[Any] | None) -> str:
 
 
 class IconCache:
-    """A folder of icons: KEY.npz holds `image` uint8 (size, size, 3) and `scores` float32 (4,), no pickles."""
+    """A folder of icons: KEY.npz holds image uint8 (size, size, 3), scores float32 (4,) and pooled float32 (channels,).
+
+    pooled is the picture's activation, averaged under the window: which cell it is nearest to hangs on all the cells.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,19 +45,23 @@ class IconCache:
                 f"the icon cache {folder} cannot be made ({error.strerror}): name another folder"
             ) from error
 
-    def read(self, key: str, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
-        """Return an icon and its scores, or None when it is not there or its file is damaged."""
+    def read(self, key: str, size: int, channels: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
+        """Return an icon, its scores and its activation, or None when it is not there or its file is damaged."""
         try:
             with np.load(self._folder / f"{key}.npz", allow_pickle=False) as stored:
-                image, scores = stored["image"], stored["scores"]
+                image, scores, pooled = stored["image"], stored["scores"], stored["pooled"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
-        if image.shape != (size, size, 3) or image.dtype != np.uint8 or scores.shape != (len(SCORE_NAMES),):
+        if image.shape != (size, size, 3) or image.dtype != np.uint8:
             return None
-        return image, scores.astype(np.float32)
+        if scores.shape != (len(SCORE_NAMES),) or pooled.shape != (channels,):
+            return None
+        return image, scores.astype(np.float32), pooled.astype(np.float32)
 
-    def write(self, key: str, image: NDArray[np.uint8], scores: NDArray[np.float32]) -> None:
+    def write(
+        self, key: str, image: NDArray[np.uint8], scores: NDArray[np.float32], pooled: NDArray[np.float32]
+    ) -> None:
         """Keep an icon: written beside and renamed. Raises StoreError when the disk is full."""
         buffer = io.BytesIO()
-        np.savez(buffer, image=image, scores=scores)
+        np.savez(buffer, image=image, scores=scores, pooled=pooled)
         write_bytes(self._folder / f"{key}.npz", buffer.getvalue())

@@ -18,7 +18,7 @@ from atlas.records import Icons, Progress, silent
 from atlas.rendering.cache import SCORE_NAMES, IconCache, icon_key
 from atlas.rendering.engine import ENGINE_VERSION, Recipe, optimise
 from atlas.rendering.reference import check_reference, reference_device, render_reference
-from atlas.rendering.score import score_pictures
+from atlas.rendering.score import rank_directions, score_pictures
 from atlas.rendering.target import Target, bytes_per_icon, is_out_of_memory, open_target
 
 Backend = Literal["batched", "lucent"]
@@ -27,7 +27,7 @@ DEFAULT_STEPS = {"batched": 28, "lucent": 128}
 DETERMINISTIC_BATCH = 16
 _LARGEST_BATCH = {"cpu": 32, "cuda": 512}
 _LUCENT_BATCH = 16
-_CPU_MEMORY = 2 * 2**30  # bytes for one batch on a processor
+_CPU_MEMORY = 10**9  # bytes for one batch on a processor
 
 
 def render_icons(
@@ -46,6 +46,7 @@ def render_icons(
     tap: Tap = "output",
     mean: ArrayLike | None = None,
     batch: int | Literal["auto"] = "auto",
+    memory: float | Literal["auto"] = "auto",
     progress: Progress = silent,
 ) -> Icons:
     """Render the feature visualisation of each direction of a layer, and score it.
@@ -54,7 +55,8 @@ def render_icons(
     steps: "auto" is 64 for "batched" and 128 for "lucent", half of it with `starts`. starts: uint8 (n, s, s, 3),
     pictures to start from, such as the icons of the cells above. mean: (channels,), the layer's mean activation; with
     it an icon shows what sets its cell apart from the others ("batched" only). tap: which side of the layer the
-    directions are of. batch: icons at a time; "auto" measures what memory allows, and is halved when it runs out.
+    directions are of. batch: icons at a time; "auto" measures what fits into `memory` (GB; "auto" is 1 on a processor,
+    half of what is free on a GPU), and either is halved when memory runs out.
     deterministic: the same bits for the same call on the same machine, however often it was interrupted; on the CPU.
     cache: a folder where each finished icon is kept and looked up by a hash of all that made it. progress is called as
     ("icons", done, n). An icon depends on its direction and the seed, not on the others.
@@ -70,6 +72,7 @@ def render_icons(
         deterministic=deterministic,
         backend=_checked_backend(backend),
         batch=None if batch == "auto" else _checked_count(batch, "batch", 1),
+        memory=_checked_memory(memory),
         tap=tap,
         mean=_checked_mean(mean, vectors.shape[1]),
         starts=_checked_starts(starts, len(vectors)),
@@ -80,7 +83,8 @@ def render_icons(
             check_reference(model, layer, target.shape, tap, options.mean)
         job = _Job(model, target, vectors, options, IconCache(cache) if cache is not None else None, progress)
         job.run()
-    return Icons(job.images, *job.scores.T.copy())
+    centre, robust, windowed, strength = job.scores.T.copy()
+    return Icons(job.images, centre, robust, windowed, strength, rank_directions(job.pooled, vectors)[0])
 
 
 def score_icons(
@@ -103,7 +107,8 @@ def score_icons(
     place = resolve_device(device)
     with open_target(model, layer, size=pictures.shape[1], width=vectors.shape[1], device=place, tap=tap) as target:
         found = score_pictures(target, vectors, pictures)
-    return Icons(pictures, found.centre, found.robust, found.windowed, found.strength)
+    nearest = rank_directions(found.pooled, vectors)[0]
+    return Icons(pictures, found.centre, found.robust, found.windowed, found.strength, nearest)
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ class _Options:
     deterministic: bool
     backend: Backend
     batch: int | None
+    memory: float | None
     tap: Tap
     mean: NDArray[np.float32] | None
     starts: NDArray[np.uint8] | None
@@ -135,6 +141,7 @@ class _Job:
     ) -> None:
         self.images = np.zeros((len(vectors), options.size, options.size, 3), np.uint8)
         self.scores = np.full((len(vectors), len(SCORE_NAMES)), np.nan, np.float32)
+        self.pooled = np.zeros_like(vectors)
         self._model, self._target, self._vectors, self._options = model, target, vectors, options
         self._cache, self._progress = cache, progress
         self._recipe = Recipe(steps=options.steps)
@@ -178,9 +185,10 @@ class _Job:
         else:
             self.images[members] = images
             self.scores[members] = np.stack([getattr(scores, name) for name in SCORE_NAMES], 1)
+            self.pooled[members] = scores.pooled
             if self._cache is not None:
                 for index in members:
-                    self._cache.write(self._keys[index], self.images[index], self.scores[index])
+                    self._cache.write(self._keys[index], self.images[index], self.scores[index], self.pooled[index])
             return True
         if self._target.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -205,10 +213,12 @@ class _Job:
         )
 
     def _from_cache(self, index: int) -> bool:
-        found = None if self._cache is None else self._cache.read(self._keys[index], self._options.size)
+        if self._cache is None:
+            return False
+        found = self._cache.read(self._keys[index], self._options.size, self._vectors.shape[1])
         if found is None:
             return False
-        self.images[index], self.scores[index] = found
+        self.images[index], self.scores[index], self.pooled[index] = found
         return True
 
     def _icon_keys(self) -> list[str]:
@@ -245,7 +255,7 @@ class _Job:
         ]
 
     def _fitting_batch(self) -> int:
-        """How many icons fit into half of what is free, and how many the device can use at once."""
+        """How many icons fit into the memory that is allowed, and how many the device can use at once."""
         if self._options.backend == "lucent":
             return _LUCENT_BATCH
         device = self._target.device
@@ -255,8 +265,10 @@ class _Job:
             if not is_out_of_memory(error):
                 raise
             return 1
-        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _CPU_MEMORY
-        return int(np.clip(free // 2 // needed, 1, _LARGEST_BATCH.get(device.type, 32)))
+        allowed = self._options.memory
+        if allowed is None:
+            allowed = torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else _CPU_MEMORY
+        return int(np.clip(allowed // needed, 1, _LARGEST_BATCH.get(device.type, 32)))
 
 
 def _split(indices: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
@@ -325,6 +337,15 @@ def _checked_count(value: Any, name: str, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise RenderError(f"{name} is {value!r}: give a whole number of {least} or more")
     return int(value)
+
+
+def _checked_memory(memory: float | str) -> float | None:
+    """Gigabytes -> bytes; None for "auto"."""
+    if memory == "auto":
+        return None
+    if isinstance(memory, bool | str) or not 0 < memory < float("inf"):
+        raise RenderError(f"memory is {memory!r}: give gigabytes above 0, or 'auto'")
+    return memory * 1e9
 
 
 def _steps(steps: int | str, backend: Backend, started: bool) -> int:

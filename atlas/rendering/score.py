@@ -25,12 +25,13 @@ _BLUR_RADIUS = 4  # pixels: four standard deviations
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of n icons, each float32 (n,); see `atlas.records.Icons`."""
+    """Scores of n icons, each float32 (n,), see `atlas.records.Icons`; pooled: the window's mean activation, (n, c)."""
 
     centre: NDArray[np.float32]
     robust: NDArray[np.float32]
     windowed: NDArray[np.float32]
     strength: NDArray[np.float32]
+    pooled: NDArray[np.float32]
 
 
 @torch.no_grad()
@@ -44,20 +45,49 @@ def score_pictures(target: Target, directions: NDArray[np.float32], images: NDAr
     wanted = torch.from_numpy(directions).to(target.device)
     pictures = to_float(torch.from_numpy(images), target.channels).to(target.device)
     weights = window(target.shape.height, target.shape.width, target.device)
-    columns: list[list[Tensor]] = [[], [], []]
+    columns: list[list[Tensor]] = [[], [], [], []]
     for part, direction in zip(pictures.split(_CHUNK), wanted.split(_CHUNK), strict=True):
         found = target.show(part)
         middle = found[:, target.centre]
         columns[0].append(functional.cosine_similarity(middle, direction))
         columns[1].append(functional.cosine_similarity(found, direction[:, None], dim=2) @ weights)
         columns[2].append((middle * direction).sum(1) / direction.square().sum(1))
+        columns[3].append(torch.einsum("npc,p->nc", found, weights))
     variants = [*_moved(pictures), _blurred(pictures), _recompressed(images, target)]
     robust = torch.zeros(len(images), device=target.device)
     for variant in variants:
         middles = torch.cat([target.show(part)[:, target.centre] for part in variant.split(_CHUNK)])
         robust += functional.cosine_similarity(middles, wanted) / ROBUST_VARIANTS
-    centre, windowed, strength = (torch.cat(column).cpu().numpy() for column in columns)
-    return Scores(centre, robust.cpu().numpy(), windowed, strength)
+    centre, windowed, strength, pooled = (torch.cat(column).cpu().numpy() for column in columns)
+    return Scores(centre, robust.cpu().numpy(), windowed, strength, pooled)
+
+
+def rank_directions(
+    pooled: NDArray[np.float32], directions: NDArray[np.float32], mean: NDArray[np.float32] | None = None
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Compare icons' pooled activations (n, channels) with all n directions, by cosine after subtracting their mean.
+
+    Returns int32 (n,) each: the nearest direction, and how many are nearer than the icon's own (0: matched; under 5:
+    matched among five). mean: (channels,), by default the directions'. A tie is the icon's own; so is everything
+    where a direction, or an icon, is the mean itself.
+    """
+    if not len(pooled):
+        return np.zeros(0, np.int32), np.zeros(0, np.int32)
+    middle = directions.mean(0) if mean is None else mean
+    wanted, found = _unit(directions - middle), _unit(pooled - middle)
+    nearest = np.empty(len(found), np.int32)
+    nearer = np.empty(len(found), np.int32)
+    for start in range(0, len(found), 1024):  # a block at a time: a level may have 16,384 cells
+        likeness = found[start : start + 1024] @ wanted.T
+        own = likeness[np.arange(len(likeness)), start + np.arange(len(likeness))]
+        nearer[start : start + 1024] = (likeness > own[:, None] + 1e-6).sum(1)
+        nearest[start : start + 1024] = likeness.argmax(1)
+    return np.where(nearer == 0, np.arange(len(found), dtype=np.int32), nearest), nearer
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 1e-6 * max(norms.max(initial=0), 1e-30))
 
 
 def _moved(pictures: Tensor) -> list[Tensor]:

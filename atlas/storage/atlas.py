@@ -15,7 +15,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from atlas.errors import StoreError, nearest
-from atlas.records import CellStatistics, Layout, Level
+from atlas.records import CellStatistics, Icons, Layout, Level
 from atlas.storage.atlas_header import (
     MARKS,
     AtlasHeader,
@@ -31,6 +31,7 @@ from atlas.storage.tables import read_arrays, read_column, read_numbers
 LEVEL_ARRAYS = ("column", "row", "start", "members", "images", "kept")
 STATISTICS_ARRAYS = tuple(CellStatistics.__dataclass_fields__)
 SCORE_ARRAYS = ("centre", "robust", "windowed", "strength")
+TRUST_ARRAYS = ("nearest", "believable")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,29 @@ class IconScores:
     robust: NDArray[np.float32]
     windowed: NDArray[np.float32]
     strength: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class IconTrust:
+    """How far a level's icons can be believed, (cells,) each.
+
+    nearest: int32, the level's cell whose mean the icon is nearest to, its own index where it shows its own cell, -1
+    without icon. believable: False for an icon that is nearer to another cell than to its own, or whose robust cosine
+    is under the pipeline's `icons.believe`, and for a cell without icon.
+    """
+
+    nearest: NDArray[np.int32]
+    believable: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, level: Level, icons: Icons | None, bound: float) -> IconTrust:
+        """Place icons, one per kept cell in order, among all cells; bound is the least robust cosine."""
+        cells = np.flatnonzero(level.kept)
+        nearest, believable = np.full(len(level), -1, np.int32), np.zeros(len(level), np.bool_)
+        if icons is not None:  # icons count the kept cells alone
+            nearest[cells] = cells if icons.nearest is None else cells[icons.nearest]
+            believable[cells] = icons.believable(bound)
+        return cls(nearest, believable)
 
 
 class Ids(Sequence[str]):
@@ -192,6 +216,11 @@ class AtlasLevel:
     def scores(self) -> IconScores:
         """The icons' scores."""
         return IconScores(**self.arrays(*SCORE_ARRAYS))
+
+    @cached_property
+    def trust(self) -> IconTrust:
+        """How far each icon can be believed; the best real patch's cosine is `statistics.patch_cosine[:, 0]`."""
+        return IconTrust(**self.arrays(*TRUST_ARRAYS))
 
     @cached_property
     def has_icon(self) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from atlas.errors import StoreError
 from atlas.records import CellStatistics, Icons, Layout, Level, Progress, RowKind, silent
-from atlas.storage.atlas import LEVEL_ARRAYS, SCORE_ARRAYS, STATISTICS_ARRAYS, Atlas, open_atlas
+from atlas.storage.atlas import LEVEL_ARRAYS, SCORE_ARRAYS, STATISTICS_ARRAYS, Atlas, IconTrust, open_atlas
 from atlas.storage.atlas_header import (
     HEADER,
     MARKS,
@@ -245,10 +245,13 @@ class AtlasWriter:
         )
         self._record(self._relative([plan, *paths]), layers=self._layers(layer, patches=len(rows)))
 
-    def write_level(self, layer: int, level: Level, statistics: CellStatistics, icons: Icons | None = None) -> None:
+    def write_level(
+        self, layer: int, level: Level, statistics: CellStatistics, icons: Icons | None = None, believe: float = 0.0
+    ) -> None:
         """Write one level, whole or not at all, in place of what it was; icons holds one per kept cell, in order.
 
-        statistics.patches name sample rows; rows that are not in the layer's patch list are left out.
+        statistics.patches name sample rows; rows that are not in the layer's patch list are left out. believe: the
+        robust cosine under which an icon is marked as not to be believed.
         """
         header = self._header.layers[layer]
         arrays = {name: getattr(level, name) for name in LEVEL_ARRAYS}
@@ -261,6 +264,7 @@ class AtlasWriter:
             arrays[name] = np.full(len(level), np.nan, np.float32)
             if icons is not None:
                 arrays[name][level.kept] = getattr(icons, name)
+        arrays |= vars(IconTrust.of(level, icons, believe))
         place = self.path / level_folder(layer, level.level)
         place.parent.mkdir(exist_ok=True)
         levels, complete = {known.level: known for known in header.levels}, self._header.complete

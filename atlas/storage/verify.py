@@ -5,8 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from atlas.errors import AtlasError, StoreError
-from atlas.storage.atlas import LEVEL_ARRAYS, SCORE_ARRAYS, STATISTICS_ARRAYS, Atlas, AtlasLayer
+from atlas.storage.atlas import (
+    LEVEL_ARRAYS,
+    SCORE_ARRAYS,
+    STATISTICS_ARRAYS,
+    TRUST_ARRAYS,
+    Atlas,
+    AtlasLayer,
+    AtlasLevel,
+)
 from atlas.storage.atlas_header import HEADER, MARKS, SCHEMA, read_header
 from atlas.storage.files import hash_file
 
@@ -126,7 +136,7 @@ def _wrong_layer(atlas: Atlas, layer: AtlasLayer) -> list[str]:
     for stored in layer.levels:
         where = f"layers/{layer.index}/levels/{stored.number}"
         level = stored.level
-        stored.arrays(*LEVEL_ARRAYS, *STATISTICS_ARRAYS, *SCORE_ARRAYS)
+        stored.arrays(*LEVEL_ARRAYS, *STATISTICS_ARRAYS, *SCORE_ARRAYS, *TRUST_ARRAYS)
         if stored.side != level.side or len(level) != stored.header.cells:
             damage.append(f"{where}/cells.npz does not fit the side and cells of {HEADER}")
         elif len(level) and not (level.column.min() >= 0 and max(level.column.max(), level.row.max()) < level.side):
@@ -137,4 +147,17 @@ def _wrong_layer(atlas: Atlas, layer: AtlasLayer) -> list[str]:
             damage.append(f"{where}/cells.npz names samples that do not exist")
         elif int(stored.has_icon.sum()) != stored.header.icons:
             damage.append(f"{where}/cells.npz has other icons than {HEADER} counts")
+        elif not _is_trust(stored):
+            damage.append(f"{where}/cells.npz has icons nearest to cells that have none, or believed wrongly")
     return damage
+
+
+def _is_trust(stored: AtlasLevel) -> bool:
+    """Whether every icon, and only an icon, is nearest to a cell with an icon, and what is believed to its own."""
+    drawn, nearest, believable = stored.has_icon, stored.trust.nearest, stored.trust.believable
+    cells = np.arange(len(stored))
+    if len(nearest) and not (nearest.min() >= -1 and nearest.max() < len(stored)):
+        return False
+    if not (drawn[nearest[drawn]].all() and (nearest[~drawn] == -1).all()):
+        return False
+    return bool((nearest[believable] == cells[believable]).all() and drawn[believable].all())

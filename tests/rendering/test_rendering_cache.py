@@ -140,7 +140,7 @@ def test_a_file_holds_arrays_and_no_pickles(render: Render, tmp_path: Path) -> N
     for file in files:
         assert len(file.stem) == 64
         with np.load(file, allow_pickle=False) as stored:
-            assert sorted(stored) == ["image", "scores"]
+            assert sorted(stored) == ["image", "pooled", "scores"]
             images.append(stored["image"])
     assert {image.tobytes() for image in images} == {image.tobytes() for image in icons.images}
 
@@ -208,5 +208,5 @@ def test_a_cache_that_cannot_be_made_is_named(render: Render, tmp_path: Path) ->
 
 def test_deterministic_runs_on_the_processor(model: Model, directions: NDArray[np.float32]) -> None:
     place = icons_module._place
-    options = icons_module._Options(32, 1, 0, True, "batched", None, "output", None, None)
+    options = icons_module._Options(32, 1, 0, True, "batched", None, None, "output", None, None)
     assert place("auto", options) == torch.device("cpu")

@@ -10,6 +10,7 @@ from atlas.errors import LayerError, RenderError
 from atlas.models import Model
 from atlas.rendering import icons as icons_module
 from atlas.rendering import render_icons
+from atlas.rendering.target import bytes_per_icon, open_target
 
 
 def filters(count: int, channels: int = 3, side: int = 32) -> torch.Tensor:
@@ -169,6 +170,8 @@ def test_a_single_step_and_few_steps_work(model: Model, directions: NDArray[np.f
         ({"steps": 0}, "steps is 0: give a whole number of 1 or more"),
         ({"steps": "many"}, "steps is 'many': give a whole number"),
         ({"batch": 0}, "batch is 0"),
+        ({"memory": 0}, "memory is 0: give gigabytes above 0, or 'auto'"),
+        ({"memory": "much"}, "memory is 'much'"),
         ({"backend": "lucid"}, "backend 'lucid' is not known; did you mean 'lucent'"),
         ({"starts": np.zeros((2, 32, 32), np.uint8)}, r"starts are uint8 of shape \(2, 32, 32\): give uint8"),
         ({"mean": np.ones(3)}, r"mean has shape \(3,\): give one finite value for each of the 12 channels"),
@@ -214,6 +217,17 @@ def test_batches_shrink_when_memory_runs_out(
     limit = 0
     with pytest.raises(RenderError, match="memory ran out on cpu with 1 icons of 32 px at a time"):
         render_icons(model, "second", directions[:1], size=32, device="cpu", steps=1)
+
+
+def test_memory_bounds_a_batch_by_what_one_icon_keeps(model: Model, directions: NDArray[np.float32]) -> None:
+    with open_target(model, "second", size=32, width=12, device=torch.device("cpu")) as target:
+        needed = bytes_per_icon(target)
+    for fits, expected in ((1, [0, 1, 2, 3, 4]), (3, [0, 3, 4])):
+        seen: list[tuple[str, int, int]] = []
+        memory = needed * (fits + 0.5) / 1e9
+        options: dict[str, object] = {"memory": memory, "progress": lambda *a, seen=seen: seen.append(a)}
+        render_icons(model, "second", directions, size=32, device="cpu", steps=1, **options)  # type: ignore[arg-type]
+        assert [done for _, done, _ in seen] == expected
 
 
 def test_any_other_failure_is_not_taken_for_a_lack_of_memory(

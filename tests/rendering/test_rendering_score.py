@@ -15,7 +15,8 @@ from scipy import ndimage
 
 from atlas.errors import RenderError
 from atlas.models import Model, as_grid, capture, layer_shapes
-from atlas.rendering import score_icons
+from atlas.rendering import render_icons, score_icons
+from atlas.rendering.score import rank_directions
 
 Picture = NDArray[np.float64]
 
@@ -129,3 +130,38 @@ def test_pictures_that_are_no_icons_are_refused(model: Model, directions: NDArra
         score_icons(model, "second", directions, np.zeros((4, 32, 32, 3)))  # type: ignore[arg-type]
     with pytest.raises(RenderError, match="one picture per direction"):
         score_icons(model, "second", directions, np.zeros((3, 32, 32, 3), np.uint8))
+
+
+def test_the_nearest_direction_is_found_by_comparing_with_each() -> None:
+    rng = np.random.default_rng(0)
+    directions = rng.gamma(1.0, size=(40, 9)).astype(np.float32)
+    pooled = directions + rng.normal(size=(40, 9)).astype(np.float32) * 0.8
+    nearest, nearer = rank_directions(pooled, directions)
+    middle = directions.mean(0)
+    for icon in range(40):
+        cosines = [cosine((pooled[icon] - middle).astype(float), direction - middle) for direction in directions]
+        assert nearest[icon] == int(np.argmax(cosines))
+        assert nearer[icon] == sum(other > cosines[icon] for other in cosines)
+    assert 0 < (nearer == 0).sum() < 40
+
+
+def test_what_cannot_be_compared_counts_as_its_own() -> None:
+    alone = np.ones((1, 3), np.float32)
+    assert [values.tolist() for values in rank_directions(alone * 2, alone)] == [[0], [0]]
+    twins = np.ones((2, 3), np.float32)
+    assert rank_directions(twins, twins)[0].tolist() == [0, 1]
+    assert rank_directions(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32))[0].shape == (0,)
+
+
+def test_swapped_pictures_are_nearest_to_each_other_and_not_to_be_believed() -> None:
+    model = tiny_model()
+    directions = real_directions(model, "second")
+    icons = render_icons(model, "second", directions, size=32, device="cpu", steps=64, mean=directions.mean(0))
+    assert icons.nearest is not None
+    assert icons.nearest.tolist() == [0, 1, 2, 3]
+    assert icons.believable(0).all()
+    assert not icons.believable(1.01).any()
+    swapped = score_icons(model, "second", directions, icons.images[[1, 0, 2, 3]], device="cpu")
+    assert swapped.nearest is not None
+    assert swapped.nearest.tolist() == [1, 0, 2, 3]
+    assert swapped.believable(0).tolist() == [False, False, True, True]

@@ -21,6 +21,7 @@ from atlas.storage import sheets
 from atlas.storage.atlas import Atlas, open_atlas
 from atlas.storage.atlas_header import read_header
 from atlas.storage.atlas_writer import AtlasWriter
+from atlas.storage.tables import write_arrays
 from atlas.storage.verify import describe, verify
 
 SIZE = 16
@@ -390,3 +391,46 @@ def test_reading_needs_no_torch(planted: Path) -> None:
 def test_letterbox_takes_any_mode(mode: str) -> None:
     picture = Image.new("L", (30, 10), 200).convert(mode) if mode != "I;16" else Image.new("I;16", (30, 10), 200)
     assert sheets.letterbox(picture, 96).size == (96, 96)
+
+
+def test_trust_counts_all_cells_where_icons_count_the_kept_ones(tmp_path: Path) -> None:
+    writer = start(tmp_path / "a.atlas")
+    level, statistics, icons = fill(writer)
+    kept = level.kept.copy()
+    kept[0] = False
+    level, count = replace(level, kept=kept), int(kept.sum())
+    nearest = np.arange(count, dtype=np.int32)
+    nearest[1] = 2  # the second icon shows the third cell
+    score = np.full(count, 0.9, np.float32)
+    score[3] = 0.2
+    judged = Icons(icons.images[:count], score, score, score, score, nearest)
+    writer.write_level(0, level, statistics, judged, 0.5)
+    trust = writer.finish().layer("l").levels[0].trust
+    cells = np.arange(len(level))
+    expected = np.where(kept, cells, -1)
+    expected[2] = 3
+    assert trust.nearest.tolist() == expected.tolist()
+    assert np.flatnonzero(~trust.believable).tolist() == [0, 2, 4]
+    assert verify(tmp_path / "a.atlas") == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "nearest", "believable"), [(1, 0, True), (0, 1, False), (1, 99, False), (0, -1, True)]
+)
+def test_trust_that_cannot_be_is_damage(tmp_path: Path, cell: int, nearest: int, believable: bool) -> None:
+    writer = start(tmp_path / "a.atlas")
+    level, statistics, icons = fill(writer)
+    kept = level.kept.copy()
+    kept[0] = False
+    level = replace(level, kept=kept)
+    count = int(kept.sum())
+    score = np.full(count, 0.9, np.float32)
+    writer.write_level(0, level, statistics, Icons(icons.images[:count], score, score, score, score))
+    file = tmp_path / "a.atlas" / "layers" / "0" / "levels" / "0" / "cells.npz"
+    with np.load(file) as stored:
+        arrays = dict(stored)
+    arrays["nearest"][cell], arrays["believable"][cell] = nearest, believable
+    write_arrays(file, arrays)
+    writer._record(["layers/0/levels/0/cells.npz"])
+    writer.finish()
+    assert any("nearest to cells that have none" in damage for damage in verify(tmp_path / "a.atlas"))
