@@ -115,12 +115,13 @@ class AddressBar {
   /** Write an address a moment later. step: what of the state is a step; a change of it makes a new entry. */
   write(text, step) {
     if (!this.usable) return;
+    this.steps ??= step; // the state in which the page was opened
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this._write(text, step), 250);
   }
 
   _write(text, step) {
-    const entry = this.steps !== null && step !== this.steps ? "pushState" : "replaceState";
+    const entry = step !== this.steps ? "pushState" : "replaceState";
     this.steps = step;
     if (text === this.written) return;
     this.written = text;

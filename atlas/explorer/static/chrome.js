@@ -14,7 +14,7 @@ const KEYS = [
   ["+ −", "zoom"], ["arrows", "move"], ["0", "the whole map"], ["F", "fit to what is selected"],
   ["[ ]", "coarser, finer level"], ["A", "automatic level"], ["P", "real pictures"], ["S", "samples"],
   ["C", "next colour"], ["D", "size by density"], ["N", "names of classes"], ["/", "find a class"], ["X", "wrong only"],
-  ["Enter", "open the middle cell"], ["Shift + arrows", "open the next cell"], ["B", "select a box"],
+  ["Enter", "open the middle cell"], ["⇧ arrows", "open the next cell"], ["B", "select a box"],
   ["L", "select with a lasso"], ["W", "draw a walk"], ["V", "move again"], ["U", "copy the link"], ["Esc", "close, clear"],
 ];
 

@@ -200,9 +200,7 @@ class FilterForm {
     const row = (index) => {
       const choose = () => {
         this._toggle(index);
-        this.search.value = "";
-        this.search.focus();
-        this._list();
+        this._close();
       };
       return h("button", { role: "option", "aria-selected": String(this.filter.classes.includes(index)), click: choose }, h("span", { class: "swatch", style: { background: css(classColour(index)) } }), this.names[index]);
     };
@@ -218,14 +216,18 @@ class FilterForm {
     if (event.key === "Enter") {
       const [first] = this._found();
       if (first !== undefined) this._toggle(first);
-      this.search.value = "";
-      this._list();
+      this._close();
     } else if (event.key === "Escape") {
-      this.search.value = "";
+      this._close();
       this.search.blur();
-      this.matches.replaceChildren();
     } else return;
     event.stopPropagation();
+  }
+
+  /** Put the list away: it lies over the other filters. */
+  _close() {
+    this.search.value = "";
+    this.matches.replaceChildren();
   }
 }
 

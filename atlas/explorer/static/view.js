@@ -133,10 +133,15 @@ class View {
     this.fly({ x: x + (right * width) / scale, y: y + (up * height) / scale, scale }, 200);
   }
 
-  /** Middle and extent whatever the frame's size: span is the share of the map along the frame's shorter side. */
+  /** Middle and extent whatever the window's size: span is the share of the map along its shorter side. */
   get span() {
     const { x, y, scale } = this.centre;
-    return { x, y, span: Math.min(this.size.width, this.size.height) / scale };
+    return { x, y, span: this._shorterSide / scale };
+  }
+
+  /** Of the whole figure: the frame in it changes with the words around it. */
+  get _shorterSide() {
+    return Math.min(this.plot.el.clientWidth, this.plot.el.clientHeight);
   }
 
   showSpan(wanted) {
@@ -148,7 +153,7 @@ class View {
   }
 
   _ofSpan({ x, y, span }) {
-    return { x, y, scale: Math.min(this.size.width, this.size.height) / span };
+    return { x, y, scale: this._shorterSide / span };
   }
 
   /** Fly to where [left, bottom, right, top] fills most of the frame. */
