@@ -219,13 +219,24 @@ def render(
 @app.command()
 def explore(
     atlas: Annotated[list[Path], typer.Argument(metavar="ATLAS...", help="One NAME.atlas folder or more.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 5006,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 5006,
     show: Annotated[bool, typer.Option(" /--no-show", help="Do not open a browser.")] = True,
+    address: Annotated[
+        str, typer.Option(metavar="IP", help="The address to listen on; any but loopback needs --token.")
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None, typer.Option(metavar="T", help="Let in only who has this, 12 characters or more.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="A name that browsers reach the server by, again for more."),
+    ] = None,
 ) -> None:
-    """Serve the explorer on this machine."""
+    """Serve the explorer, on this machine alone unless an address and a token say otherwise."""
+    from atlas.explorer import Binding
     from atlas.explorer import explore as serve
 
-    serve(atlas, port=port, show=show)
+    serve(atlas, port=port, show=show, binding=Binding(address, token, tuple(origin or ())))
 
 
 @app.command()
