@@ -15,6 +15,7 @@ ROOMS = (
     "cli",
     "demo",
     "explorer",
+    "workshop",
     "planning",
     "pipeline",
     "layout_table",

@@ -1,0 +1,211 @@
+"""The process that holds the network: it answers one request after the other."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from atlas.datasets import decode
+from atlas.errors import AtlasError, RenderError, StoreError
+from atlas.extraction.spectrum import measure_spectrum
+from atlas.job import Job, open_job
+from atlas.layouts.neighbors import find_among
+from atlas.models import Model, as_grid, capture, layer_shapes, prefix_tokens
+from atlas.records import LayerShape, Progress, RowKind, Spectrum
+from atlas.rendering.maco import render_fine
+from atlas.rendering.objective import Objective
+from atlas.storage import ActivationStore, Atlas, open_atlas, open_store
+from atlas.workshop.requests import Fine, FineRequest, Located, LocateRequest, Place
+
+NEIGHBORS = 5
+MOST_ROWS = 200_000
+"""Samples that a picture's positions are compared with: 200,000 x 512 take 400 MB."""
+_SHOWN_CLASSES = 5
+_FADES = 0.02  # of cosine: a neighbour that is so much less alike counts for a third
+
+
+class Bench:
+    """A pipeline's network, and the atlas made with it. Raises AtlasError in one sentence when they do not belong."""
+
+    def __init__(self, pipeline: Path, atlas: Path) -> None:
+        self.atlas: Atlas = open_atlas(atlas)
+        self.job: Job = open_job(pipeline)
+        made = self.atlas.provenance.get("model", {})
+        if made.get("weights_hash") != self.job.model.weights_hash:
+            raise StoreError(
+                f"{pipeline} has other weights than {atlas} was made with: name the pipeline that it was made with"
+            )
+        if made.get("preprocess") != self.job.model.preprocess.fingerprint:
+            raise StoreError(
+                f"{pipeline} has another preprocessing than {atlas} was made with: name the pipeline that it was made "
+                "with"
+            )
+        self.tap = self.job.config.extract.tap
+
+    def fine(self, request: FineRequest, progress: Progress) -> Fine:
+        """Render the fine icon of a cell's mean activation."""
+        layer, statistics = self.atlas.layers[request.layer], self._statistics(request.layer, request.level)
+        if not 0 <= request.cell < len(statistics.mean):
+            raise StoreError(f"level {request.level} has cells 0 to {len(statistics.mean) - 1}, not {request.cell}")
+        direction = torch.from_numpy(np.asarray(statistics.mean[request.cell], np.float32))[None]
+        base = self._statistics(request.layer, 0).mean.astype(np.float32).mean(0)
+        mean, objective = torch.from_numpy(base), Objective()
+
+        def value(found: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            here = found.device
+            return objective(found, direction.to(here).expand(len(found), -1), weights, mean.to(here))
+
+        icon = render_fine(
+            self.job.model, layer.name, value, self._spectrum, width=layer.channels, size=request.size, tap=self.tap,
+            seed=self.job.config.run.seed, device=self.job.config.run.device, progress=progress,
+        )  # fmt: skip
+        return Fine(_png(icon.image), _png(np.dstack([icon.image, icon.importance])))
+
+    def locate(self, request: LocateRequest, progress: Progress) -> Located:
+        """Run a picture through the network and place each of its positions at one of its nearest samples."""
+        progress("locate", 0, 1)
+        layer, model = self.atlas.layers[request.layer], self.job.model
+        picture = decode(request.picture)
+        pixels = model.preprocess.picture(picture)
+        shape = layer_shapes(model, [layer.name], pixels.shape, tap=self.tap)[layer.name]
+        batch = model.preprocess.normalise(torch.from_numpy(pixels[None]).to(model.device))
+        with torch.inference_mode(), capture(model.network, [layer.name], tap=self.tap, stop=False) as run:
+            found = run(batch)[layer.name]
+            classes = _likeliest(model, run.output) if model.is_classifier else ()
+        rows = _rows_of(found, shape, layer.pool)
+        u, v = np.array([0.5]), np.array([0.5])
+        if len(rows) > 1:
+            number = np.arange(len(rows))
+            u, v = (number % shape.width + 0.5) / shape.width, (number // shape.width + 0.5) / shape.height
+        places = self._place(request.layer, rows, u, v)
+        progress("locate", 1, 1)
+        return Located(places, classes, *picture.size)
+
+    def _place(
+        self, layer: int, found: NDArray[np.float32], u: NDArray[np.float64], v: NDArray[np.float64]
+    ) -> tuple[Place, ...]:
+        """Of each position's nearest samples take the one in their midst on the map: never between two clusters.
+
+        A sample counts by how near it is: one that is the position itself outweighs all others.
+        """
+        rows, directions = self._directions(layer)
+        samples = self.atlas.layers[layer].samples
+        wanted = _unit(found)
+        near = find_among(directions, wanted, min(NEIGHBORS, len(rows)))
+        cosines = np.einsum("pkc,pc->pk", directions[near], wanted)
+        weights = np.exp((cosines - cosines.max(1, keepdims=True)) / _FADES)
+        spots = samples.positions[rows[near]]
+        apart = np.linalg.norm(spots[:, :, None] - spots[:, None], axis=3)
+        best = np.einsum("pij,pj->pi", apart, weights).argmin(1)[:, None]
+        chosen, likeness = (np.take_along_axis(values, best, 1)[:, 0] for values in (rows[near], cosines))
+        return tuple(
+            Place(float(x), float(y), float(u[i]), float(v[i]), float(likeness[i]), int(row), int(samples.image[row]))
+            for i, (row, (x, y)) in enumerate(zip(chosen, samples.positions[chosen], strict=True))
+        )
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - one Bench lives as long as its process
+    def _directions(self, layer: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Samples on the map, at most MOST_ROWS evenly spread: rows ascending, and their unit vectors."""
+        laid = self.atlas.layers[layer]
+        rows = np.flatnonzero(np.isfinite(laid.samples.positions).all(1))
+        rows = rows[:: -(-len(rows) // MOST_ROWS)]
+        if not len(rows):
+            raise StoreError(f"layer '{laid.name}' of {self.atlas.path} has no sample on its map")
+        stored = self._store.layer(laid.name).rows(self._kind(layer))
+        return rows, _unit(np.asarray(stored[rows], np.float32))
+
+    def _kind(self, layer: int) -> RowKind:
+        wanted = self.job.config.layout.rows
+        kinds = self._store.layer(self.atlas.layers[layer].name).kinds
+        return wanted if wanted in kinds else kinds[0]
+
+    @functools.cached_property
+    def _store(self) -> ActivationStore:
+        remembered = self.atlas.provenance.get("store", {})
+        path = (self.atlas.path / str(remembered.get("path", ""))).resolve().parent
+        if not (path / "index.h5").is_file():
+            raise StoreError(f"{path}, the store that {self.atlas.path} was made from, is missing: bring it back")
+        store = open_store(path)
+        if store.fingerprint != remembered.get("fingerprint"):
+            raise StoreError(f"{path} is not the store that {self.atlas.path} was made from: build the atlas again")
+        return store
+
+    @functools.cached_property
+    def _spectrum(self) -> Spectrum:
+        spectrum = self._store.spectrum
+        if spectrum is None:
+            shape = self.job.model.preprocess.input_shape
+            spectrum = measure_spectrum(self.job.source, self.job.model.preprocess, shape) if shape else None
+        if spectrum is None:
+            raise RenderError(f"{self._store.path} holds no spectrum of its pictures: extract again")
+        return spectrum
+
+    def _statistics(self, layer: int, level: int) -> Any:
+        return self.atlas.layers[layer].levels[level].statistics
+
+
+def serve(pipeline: str, atlas: str, connection: Connection) -> None:
+    """Answer requests until the other side closes: ("ready",), ("progress", …), ("done", answer), ("error", text)."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # the explorer must stay quick
+    try:
+        bench = Bench(Path(pipeline), Path(atlas))
+    except AtlasError as error:
+        connection.send(("error", str(error)))
+        return
+    connection.send(("ready",))
+
+    def report(stage: str, done: int, total: int) -> None:
+        connection.send(("progress", stage, done, total))
+
+    while True:
+        try:
+            request = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = (bench.fine if isinstance(request, FineRequest) else bench.locate)(request, report)
+        except (AtlasError, IndexError, MemoryError) as error:
+            connection.send(("error", str(error) or f"{type(error).__name__} while the network ran"))
+        else:
+            connection.send(("done", answer))
+
+
+def _likeliest(model: Model, output: Any) -> tuple[tuple[int, float], ...]:
+    shares = model.check_logits(output)[0].softmax(0)
+    best = shares.topk(min(_SHOWN_CLASSES, len(shares)))
+    return tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+
+
+def _rows_of(found: torch.Tensor, shape: LayerShape, pool: str) -> NDArray[np.float32]:
+    """A picture's vectors as the atlas' samples were taken: all positions, or one that is pooled. (rows, channels)"""
+    grid = as_grid(found, shape)[0].float()
+    if pool == "max":
+        grid = grid.amax(0, keepdim=True)
+    elif pool == "center":
+        grid = grid[[shape.height // 2 * shape.width + shape.width // 2]]
+    elif pool == "cls":
+        grid = prefix_tokens(found, shape)[0, :1].float()
+    elif pool == "mean":
+        grid = grid.mean(0, keepdim=True)
+    rows: NDArray[np.float32] = grid.cpu().numpy()
+    return rows
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return found
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
