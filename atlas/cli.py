@@ -231,12 +231,16 @@ def explore(
         list[str] | None,
         typer.Option(metavar="HOST:PORT", help="A name that browsers reach the server by, again for more."),
     ] = None,
+    pipeline: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PIPELINE.toml", help="Run this network on request; one for each atlas, in order."),
+    ] = None,
 ) -> None:
     """Serve the explorer, on this machine alone unless an address and a token say otherwise."""
     from atlas.explorer import Binding
     from atlas.explorer import explore as serve
 
-    serve(atlas, port=port, show=show, binding=Binding(address, token, tuple(origin or ())))
+    serve(atlas, port=port, show=show, binding=Binding(address, token, tuple(origin or ())), pipelines=pipeline or ())
 
 
 @app.command()

@@ -30,6 +30,11 @@ class Editions:
         self._cached = 0
         self._lock = threading.RLock()
 
+    @property
+    def path(self) -> Path:
+        """The atlas' folder."""
+        return self._path
+
     def newest(self) -> tuple[str, Shards]:
         """The folder's present token and shards; the last ones that could be opened, while it is being rewritten.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from tornado.web import RequestHandler
@@ -16,6 +17,7 @@ from atlas.explorer.access import Access
 from atlas.explorer.editions import Editions
 from atlas.explorer.marks import add_region, drop_region, read_regions
 from atlas.explorer.tables import selection_parquet
+from atlas.workshop import Workshop
 
 TOKEN = r"([0-9a-f]{16})"
 MOST_BYTES_OF_A_REGION = 2**16
@@ -23,11 +25,12 @@ MOST_BYTES_OF_A_REGION = 2**16
 
 @dataclass(frozen=True)
 class Desk:
-    """What all handlers of a server share: its atlases, the names it answers to, and who may ask."""
+    """What all handlers of a server share: its atlases, the names it answers to, who may ask, the networks at hand."""
 
     library: Sequence[Editions]
     hosts: frozenset[str]
     access: Access
+    workshops: Mapping[Path, Workshop] = field(default_factory=dict)
 
     def editions(self, token: str) -> Editions:
         """The atlas that a token names. Raises LookupError for none of them."""
@@ -39,6 +42,8 @@ class Desk:
 
 class DeskHandler(RequestHandler):
     """What all answers have in common: refused to strangers, errors without words of the request."""
+
+    PATTERN: ClassVar[str]
 
     def initialize(self, desk: Desk) -> None:
         """Take what all requests share."""

@@ -23,11 +23,12 @@ def page_header(
     *,
     notes: tuple[str, ...] = (),
     others: tuple[tuple[str, str], ...] = (),
+    network: bool = False,
 ) -> dict[str, Any]:
     """The page's first document, ready for JSON.
 
     notes: sentences on what this home leaves out. others: (name, address) of each atlas that the same server shows,
-    this one included; empty when it is alone.
+    this one included; empty when it is alone. network: whether the network is at hand.
     """
     atlas = shards.atlas
     return {
@@ -51,6 +52,7 @@ def page_header(
         "thumbnailSize": atlas.header.thumbnail_size,
         "notes": list(notes),
         "atlases": [list(pair) for pair in others],
+        "network": network,
         "layers": [_layer(shards, layer) for layer in atlas.layers],
     }
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -23,9 +23,11 @@ from atlas.errors import AtlasError
 from atlas.explorer.access import LOGIN, Access, LoginHandler, TokenAuth, check_binding, is_loopback
 from atlas.explorer.editions import Editions
 from atlas.explorer.figure import figure
-from atlas.explorer.handlers import Desk, MarksHandler, ShardHandler, TableHandler
+from atlas.explorer.handlers import Desk, DeskHandler, MarksHandler, ShardHandler, TableHandler
 from atlas.explorer.header import page_header
+from atlas.explorer.network import HANDLERS as NETWORK_HANDLERS
 from atlas.storage.atlas import Atlas
+from atlas.workshop import Workshop
 
 ADDRESS = "127.0.0.1"
 
@@ -80,10 +82,17 @@ class ServerHandle:
 Source = Atlas | str | Path
 
 
-def start_server(atlas: Source | Sequence[Source], *, port: int = 0, binding: Binding = LOCAL) -> ServerHandle:
+def start_server(
+    atlas: Source | Sequence[Source],
+    *,
+    port: int = 0,
+    binding: Binding = LOCAL,
+    pipelines: Sequence[str | Path] = (),
+) -> ServerHandle:
     """Serve an atlas, or several, on 127.0.0.1 from a thread of its own; port 0 takes a free one.
 
-    Raises AtlasError when an atlas cannot be opened or the port is taken.
+    pipelines: for each atlas the pipeline file that it was made with, whose network then answers on request. Raises
+    AtlasError when an atlas cannot be opened or the port is taken.
     """
     started: list[tuple[IOLoop, int] | BaseException] = []
     ready = threading.Event()
@@ -91,7 +100,7 @@ def start_server(atlas: Source | Sequence[Source], *, port: int = 0, binding: Bi
     def run() -> None:
         asyncio.set_event_loop(asyncio.new_event_loop())
         try:
-            server = make_server(atlas, port=port, binding=binding)
+            server = make_server(atlas, port=port, binding=binding, workshops=workshops)
         except (AtlasError, OSError) as error:
             started.append(error)
             ready.set()
@@ -102,7 +111,10 @@ def start_server(atlas: Source | Sequence[Source], *, port: int = 0, binding: Bi
         ready.set()
         loop.start()
         server.stop()
+        for workshop in workshops.values():
+            workshop.close()
 
+    workshops = _workshops(_sources(atlas), pipelines)
     thread = threading.Thread(target=run, name="atlas-explorer", daemon=True)
     thread.start()
     ready.wait()
@@ -112,25 +124,29 @@ def start_server(atlas: Source | Sequence[Source], *, port: int = 0, binding: Bi
     return ServerHandle(_url(binding, outcome[1]), outcome[1], outcome[0], thread)
 
 
-def make_server(atlas: Source | Sequence[Source], *, port: int, binding: Binding = LOCAL) -> Server:
+def make_server(
+    atlas: Source | Sequence[Source],
+    *,
+    port: int,
+    binding: Binding = LOCAL,
+    workshops: Mapping[Path, Workshop] = MappingProxyType({}),
+) -> Server:
     """A Bokeh server for one atlas or several, not yet started, on the current event loop.
 
     The first atlas is at /, the others at /2, /3 and so on. It takes requests and websockets only from its own pages,
-    and with a token only from who has said it. Raises AtlasError when an atlas cannot be opened, the port is taken,
-    or the binding would let strangers in.
+    and with a token only from who has said it. workshops: networks at hand, by the folders of their atlases. Raises
+    AtlasError when an atlas cannot be opened, the port is taken, or the binding would let strangers in.
     """
-    sources = [atlas] if isinstance(atlas, Atlas | str | Path) else list(atlas)
-    if not sources:
-        raise AtlasError("there is no atlas to show: name at least one NAME.atlas")
     check_binding(binding.address, binding.token, binding.origins)
-    library = [Editions(source.path if isinstance(source, Atlas) else Path(source)) for source in sources]
+    library = [Editions(source) for source in _sources(atlas)]
     names = [editions.newest()[1].atlas.name for editions in library]
     routes = ("/", *(f"/{number}" for number in range(2, len(library) + 1)))
     others = tuple(zip(names, routes, strict=True)) if len(library) > 1 else ()
     port = port or free_port(binding.address)
     access = Access(binding.token)
-    desk = Desk(library, _hosts(binding, port), access)
-    patterns: list[Any] = [(one.PATTERN, one, {"desk": desk}) for one in (ShardHandler, MarksHandler, TableHandler)]
+    desk = Desk(library, _hosts(binding, port), access, workshops)
+    answers: tuple[type[DeskHandler], ...] = (ShardHandler, MarksHandler, TableHandler, *NETWORK_HANDLERS)
+    patterns: list[Any] = [(one.PATTERN, one, {"desk": desk}) for one in answers]
     guard: dict[str, Any] = {}
     if access.needed:
         patterns.append((LOGIN, LoginHandler, {"access": access, "hosts": desk.hosts, "routes": routes}))
@@ -138,7 +154,7 @@ def make_server(atlas: Source | Sequence[Source], *, port: int, binding: Binding
     try:
         return Server(
             {
-                route: Application(FunctionHandler(partial(_show, editions, others)))
+                route: Application(FunctionHandler(partial(_show, editions, others, editions.path in workshops)))
                 for route, editions in zip(routes, library, strict=True)
             },
             port=port,
@@ -154,10 +170,29 @@ def make_server(atlas: Source | Sequence[Source], *, port: int, binding: Binding
         ) from None
 
 
-def _show(editions: Editions, others: tuple[tuple[str, str], ...], document: Document) -> None:
+def _sources(atlas: Source | Sequence[Source]) -> list[Path]:
+    sources = [atlas] if isinstance(atlas, Atlas | str | Path) else list(atlas)
+    if not sources:
+        raise AtlasError("there is no atlas to show: name at least one NAME.atlas")
+    return [source.path if isinstance(source, Atlas) else Path(source) for source in sources]
+
+
+def _workshops(atlases: Sequence[Path], pipelines: Sequence[str | Path]) -> dict[Path, Workshop]:
+    """A network for each atlas, in order; none is loaded before it is asked for."""
+    if not pipelines:
+        return {}
+    if len(pipelines) != len(atlases):
+        raise AtlasError(f"{len(pipelines)} pipelines for {len(atlases)} atlases: name one for each, in the same order")
+    for pipeline in pipelines:
+        if not Path(pipeline).is_file():
+            raise AtlasError(f"{pipeline} is not there: name the pipeline file that the atlas was made with")
+    return {atlas: Workshop(Path(pipeline), atlas) for atlas, pipeline in zip(atlases, pipelines, strict=True)}
+
+
+def _show(editions: Editions, others: tuple[tuple[str, str], ...], network: bool, document: Document) -> None:
     """Fill a session's document, with the atlas as it is now."""
     token, shards = editions.newest()
-    figure(page_header(shards, "server", token, others=others), document=document)
+    figure(page_header(shards, "server", token, others=others, network=network), document=document)
 
 
 def _hosts(binding: Binding, port: int) -> frozenset[str]:
