@@ -24,7 +24,7 @@ from atlas.job import ENGINE, Job, open_job, origin_of, provenance_of
 from atlas.layouts import bin_into_cells, compute_layout, describe_cells, measure_levels
 from atlas.pictures import cut_patch
 from atlas.records import CellStatistics, Icons, Layout, Level, Progress, prefixed, silent
-from atlas.rendering import render_icons
+from atlas.rendering import faded, render_icons
 from atlas.storage import ActivationStore, Atlas, AtlasWriter, open_atlas
 from atlas.storage.atlas_header import HEADER, read_header
 from atlas.storage.files import written_beside
@@ -361,14 +361,12 @@ def _parents_icons(atlas: Path, layer: MappedLayer, z: int) -> NDArray[np.uint8]
     mapped = open_atlas(atlas).layers[layer.index]
     above, size = mapped.levels[z - 1], mapped.icon_size
     drawn = above.has_icon
-    icons = np.full((int(child.kept.sum()), size, size, 3), 128, np.float32)
+    icons = np.full((int(child.kept.sum()), size, size, 3), 128, np.uint8)
     for i, cell in enumerate(np.flatnonzero(child.kept)):
         parent = above.find(int(child.column[cell]) // 2, int(child.row[cell]) // 2)
         if parent is not None and drawn[parent]:
             icons[i] = above.icon(parent)
-    # Faded, since rendering adds contrast to what it starts from: at 0.35 a finer icon ends with the contrast and
-    # the strength of one rendered from noise, and its robust cosine is within 0.02 of it in half the time.
-    return (128 + 0.35 * (icons - 128)).astype(np.uint8)
+    return faded(icons)
 
 
 def _read_layout(path: Path) -> Layout | None:

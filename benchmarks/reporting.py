@@ -27,7 +27,7 @@ class Figure:
     processor: float | None
     unit: str
     goal: float | None = None
-    better: Literal[">=", "<=", "<"] = ">="
+    better: Literal[">=", ">", "<=", "<"] = ">="
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -35,7 +35,12 @@ class Figure:
         """Whether the goal is met; None without one."""
         if self.goal is None:
             return None
-        return {">=": self.value >= self.goal, "<=": self.value <= self.goal, "<": self.value < self.goal}[self.better]
+        return {
+            ">": self.value > self.goal,
+            ">=": self.value >= self.goal,
+            "<=": self.value <= self.goal,
+            "<": self.value < self.goal,
+        }[self.better]
 
 
 def arguments(description: str, **more: str) -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """Directions of a layer and a network -> icons: feature visualisations, each with its scores."""
 
 from atlas.rendering.icons import render_icons, score_icons
+from atlas.rendering.image import faded
 
-__all__ = ["render_icons", "score_icons"]
+__all__ = ["faded", "render_icons", "score_icons"]

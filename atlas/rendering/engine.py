@@ -41,13 +41,18 @@ class Recipe:
     rise: float = 0.3
     memory: float = 0.5
     spread: float = 0.9
-    focus: float = 0.15
-    settled: float = 0.2
+    focus: float = 0.1
+    settled: float = 0.1
     deviation: float = 0.03
     decay: float = 1.45
     gain: float = 12.0
     wobble: Wobble = field(default_factory=Wobble)
     objective: Objective = field(default_factory=Objective)
+
+    @classmethod
+    def started(cls, steps: int) -> Recipe:
+        """For icons that start from others: as `faded` leaves them, they would be overshot at the full rate."""
+        return cls(steps, coarse=0.53, rate=0.12)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the cache key."""

@@ -52,10 +52,10 @@ def render_icons(
     """Render the feature visualisation of each direction of a layer, and score it.
 
     directions: (n, channels), such as cells' mean activations, on the activations' own scale. size: pixels a side.
-    steps: "auto" is 64 for "batched" and 128 for "lucent", half of it with `starts`. starts: uint8 (n, s, s, 3),
-    pictures to start from, such as the icons of the cells above. mean: (channels,), the layer's mean activation; with
-    it an icon shows what sets its cell apart from the others ("batched" only). tap: which side of the layer the
-    directions are of. batch: icons at a time; "auto" measures what fits into `memory` (GB; "auto" is 1 on a processor,
+    steps: "auto" is 28 for "batched" and 128 for "lucent", about half of it with `starts`. starts: uint8 (n, s, s, 3),
+    pictures to start from, such as the icons of the cells above, `faded`. mean: (channels,), the layer's mean
+    activation; with it an icon shows what sets its cell apart from the others ("batched" only). tap: which side of the
+    layer the directions are of. batch: icons at a time; "auto" measures what fits into `memory` (GB; "auto" is 1 on a processor,
     half of what is free on a GPU), and either is halved when memory runs out.
     deterministic: the same bits for the same call on the same machine, however often it was interrupted; on the CPU.
     cache: a folder where each finished icon is kept and looked up by a hash of all that made it. progress is called as
@@ -144,7 +144,7 @@ class _Job:
         self.pooled = np.zeros_like(vectors)
         self._model, self._target, self._vectors, self._options = model, target, vectors, options
         self._cache, self._progress = cache, progress
-        self._recipe = Recipe(steps=options.steps)
+        self._recipe = Recipe(options.steps) if options.starts is None else Recipe.started(options.steps)
         self._batch = options.batch or (DETERMINISTIC_BATCH if options.deterministic else self._fitting_batch())
         self._keys = self._icon_keys()
         self._done = 0
@@ -351,4 +351,5 @@ def _checked_memory(memory: float | str) -> float | None:
 def _steps(steps: int | str, backend: Backend, started: bool) -> int:
     if steps != "auto":
         return _checked_count(steps, "steps", 1)
-    return DEFAULT_STEPS[_checked_backend(backend)] // (2 if started else 1)
+    whole = DEFAULT_STEPS[_checked_backend(backend)]
+    return (whole + 2) // 2 if started else whole

@@ -17,8 +17,8 @@ class Wobble:
     shift: share of the picture's size, each way. rotation: degrees, each way. scale: share, up and down.
     """
 
-    shift: float = 8 / 96
-    rotation: float = 10.0
+    shift: float = 0.06
+    rotation: float = 8.0
     scale: float = 0.05
 
     def draw(self, generator: torch.Generator, steps: int) -> Tensor:
