@@ -119,5 +119,5 @@ def provenance_of(job: Job, store: ActivationStore, target: Path) -> dict[str, A
         },
         "seed": job.config.run.seed,
         "deterministic": job.config.run.deterministic,
-        "versions": {name: version(name) for name in ("activation-atlas", "torch", "numpy", "openTSNE", "umap-learn")},
+        "versions": {name: version(name) for name in ("activation-atlas", "torch", "numpy", "numba", "umap-learn")},
     }

@@ -21,6 +21,7 @@ ROOMS = (
     "layout_table",
     "job",
     "pictures",
+    "findings",
     "rendering",
     "layouts",
     "importing",

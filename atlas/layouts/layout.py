@@ -78,7 +78,7 @@ def _place(
         return place_by_pca(points)
     threads = 1 if deterministic else _cores()
     progress("neighbours", 0, 1)
-    found = find_neighbors(points, neighbors, seed=seed)
+    found = find_neighbors(points, neighbors, seed=seed, threads=threads)
     progress("neighbours", 1, 1)
     if method == "tsne":
         return place_by_tsne(points, found, seed=seed, threads=threads, progress=progress)

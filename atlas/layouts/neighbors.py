@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 EXACT_ROWS = 20_000
 """Up to here all pairs are compared: 20,000 x 100 takes about a second on two cores."""
-PROBES = 32
-"""Lists that are searched for each point."""
+PROBES, ROUNDS = 8, 2
+"""Lists that are searched for each point, and rounds through neighbours' neighbours after that: 0.92 of the true
+neighbours of 100,000 x 100 in 3.4 s, where 32 lists alone find 0.97 in 9 s, and the maps keep as many."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,38 @@ class Neighbors:
     distances: NDArray[np.float32]
 
 
-def find_neighbors(points: NDArray[np.float32], k: int, *, seed: int = 0) -> Neighbors:
+def find_neighbors(points: NDArray[np.float32], k: int, *, seed: int = 0, threads: int = 1) -> Neighbors:
     """Find the k nearest other points of each point. (rows, dimensions) -> Neighbors; needs k < rows.
 
-    Exact up to EXACT_ROWS; above, faiss's inverted lists find nearly all of them (tests/layouts/).
+    Exact up to EXACT_ROWS; above, faiss's inverted lists and a search through neighbours' neighbours find nearly all.
     """
     rows = len(points)
     if not 0 < k < rows:
         raise ValueError(f"{k} neighbours among {rows} points")
     points = np.ascontiguousarray(points, np.float32)
-    index = _exact(points) if rows <= EXACT_ROWS else _inverted_lists(points, seed)
-    squared, found = index.search(points, k + 1)
+    if rows <= EXACT_ROWS:
+        squared, found = _exact(points).search(points, k + 1)
+        return _without_self(found, squared, k)
+    from atlas.layouts.refining import refine
+
+    squared, found = _inverted_lists(points, seed).search(points, k + 1)
+    for _ in range(ROUNDS):
+        found, squared = refine(points, found, squared, threads)
     short = np.flatnonzero((found < 0).any(axis=1))
     if len(short):  # the searched lists held fewer points than asked for
         squared[short], found[short] = _exact(points).search(points[short], k + 1)
     return _without_self(found, squared, k)
+
+
+def find_among(points: NDArray[np.float32], others: NDArray[np.float32], k: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Find the k nearest of `points` for each of `others`, nearest first. -> int64 (others, k); needs k <= points."""
+    if len(points) <= EXACT_ROWS:
+        return np.asarray(_exact(points).search(others, k)[1])
+    found = np.asarray(_inverted_lists(points, seed).search(others, k)[1])
+    short = np.flatnonzero((found < 0).any(axis=1))
+    if len(short):
+        found[short] = _exact(points).search(others[short], k)[1]
+    return found
 
 
 def _exact(points: NDArray[np.float32]) -> Any:
@@ -53,9 +71,9 @@ def _inverted_lists(points: NDArray[np.float32], seed: int) -> Any:
     rows, dimensions = points.shape
     lists = int(2 * np.sqrt(rows))
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dimensions), dimensions, lists)
-    index.cp.seed, index.cp.niter = seed + 1, 10
+    index.cp.seed, index.cp.niter, index.cp.min_points_per_centroid = seed + 1, 6, 1
     rng = np.random.default_rng(seed)
-    index.train(points[np.sort(rng.choice(rows, min(rows, 64 * lists), replace=False))])
+    index.train(points[np.sort(rng.choice(rows, min(rows, 32 * lists), replace=False))])
     index.add(points)
     index.nprobe = min(PROBES, lists)
     return index

@@ -118,7 +118,7 @@ def test_inverted_lists_find_nearly_all(monkeypatch: pytest.MonkeyPatch) -> None
     exact = find_neighbors(x, 15)
     monkeypatch.setattr(neighbors, "EXACT_ROWS", 1000)
     quick = find_neighbors(x, 15)
-    assert np.mean([len(set(a) & set(b)) / 15 for a, b in zip(exact.indices, quick.indices, strict=True)]) > 0.95
+    assert np.mean([len(set(a) & set(b)) / 15 for a, b in zip(exact.indices, quick.indices, strict=True)]) > 0.9
     again = find_neighbors(x, 15)
     np.testing.assert_array_equal(quick.indices, again.indices)
 

@@ -1,0 +1,130 @@
+"""Compiled forces and searches against plain numpy over all pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from atlas.layouts import forces, place
+from atlas.layouts.forces import Field, step
+from atlas.layouts.neighbors import find_among, find_neighbors
+from atlas.layouts.refining import refine
+
+
+def scattered(points: int, seed: int = 0) -> NDArray[np.float32]:
+    """Wider than high, off the origin."""
+    return (np.random.default_rng(seed).normal(size=(points, 2)) * (30, 9) + (100, -40)).astype(np.float32)
+
+
+def phi_by_pairs(sources: NDArray[np.float32], targets: NDArray[np.float32]) -> tuple[float, NDArray[np.float64]]:
+    apart = targets[:, None].astype(np.float64) - sources[None]
+    near = 1 / (1 + (apart**2).sum(axis=2))
+    return float(near.sum()), (-2 * near[..., None] ** 2 * apart).sum(axis=1)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("spacing", "error"), [(0.7, 0.1), (0.35, 0.012)])
+def test_the_grid_agrees_with_all_pairs(threads: int, spacing: float, error: float) -> None:
+    y = scattered(4000)
+    total, slope = Field(threads, spacing).at(y, y)
+    expected, exact = phi_by_pairs(y, y)
+    assert total == pytest.approx(expected, rel=error / 4)
+    assert np.linalg.norm(slope - exact) < error * np.linalg.norm(exact)
+
+
+def test_one_field_serves_growing_points_and_other_targets() -> None:
+    field = Field(1, 0.35)
+    for size in (1.0, 1.05, 3.0, 0.001):
+        y = scattered(4000) * np.float32(size)
+        targets = y[::7] + np.float32(0.3)
+        total, slope = field.at(y, targets)
+        expected, exact = phi_by_pairs(y, targets)
+        assert total == pytest.approx(expected, rel=0.01)
+        assert np.linalg.norm(slope - exact) < 0.02 * np.linalg.norm(exact)
+
+
+def test_few_points_are_taken_pair_by_pair() -> None:
+    y = scattered(forces.EXACT_POINTS)
+    total, slope = Field(2).at(y, y)
+    expected, exact = phi_by_pairs(y, y)
+    assert total == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(slope, exact, atol=1e-3)
+
+
+def test_islands_far_apart_take_no_endless_memory() -> None:
+    y = scattered(4000)
+    y[::2] += np.float32(1e5)
+    field = Field(1)
+    field.at(y, y)
+    assert max(field._shape) < 4000
+
+
+def test_a_step_is_the_gradient_with_momentum_and_gains() -> None:
+    rng = np.random.default_rng(0)
+    y, other = scattered(50), scattered(60, seed=1)
+    start = np.arange(0, 151, 3).astype(np.int32)
+    index, weight = rng.integers(0, 60, 150).astype(np.int32), rng.uniform(size=150).astype(np.float32)
+    push = rng.normal(size=(50, 2)).astype(np.float32)
+    update, gains = rng.normal(size=(50, 2)).astype(np.float32), np.full((50, 2), 0.5, np.float32)
+    before = update.copy()
+    ends = other[index].reshape(50, 3, 2)
+    apart = y[:, None] - ends
+    pull = (weight.reshape(50, 3, 1) / (1 + (apart**2).sum(axis=2, keepdims=True)) * apart).sum(axis=1)
+    slope = 4 * pull + 0.3 * push
+    gain = np.where(before * slope > 0, 0.4, 0.7)
+    expected = np.clip(0.8 * before - 0.1 * gain * slope, -0.9, 0.9)
+    f = np.float32
+    moved = step(y, other, start, index, weight, push, update, gains, f(4), f(0.3), f(0.8), f(0.1), f(0.9), 2)
+    np.testing.assert_allclose(update, expected, atol=1e-5)
+    np.testing.assert_allclose(moved, y + expected, atol=1e-4)
+    np.testing.assert_allclose(gains, gain, atol=1e-6)
+
+
+def test_attraction_is_mutual_and_sums_to_one() -> None:
+    found = find_neighbors(scattered(100), 5)
+    edges = place._mutual(found).toarray()
+    expected = np.zeros((100, 100))
+    for i, row in enumerate(found.indices):
+        for j in row:
+            expected[i, j] += 1 / 1000
+            expected[j, i] += 1 / 1000
+    np.testing.assert_allclose(edges, expected, rtol=1e-5)
+    assert edges.sum() == pytest.approx(1)
+
+
+def test_on_a_line_all_y_stay_zero_and_clusters_apart() -> None:
+    rng = np.random.default_rng(0)
+    of = np.repeat(np.arange(4), 60)
+    x = (rng.normal(size=(4, 10))[of] * 3 + 0.3 * rng.normal(size=(240, 10))).astype(np.float32)
+    plane = place.place_by_tsne(x, find_neighbors(x, 15), seed=0, threads=1, line=True)
+    assert np.abs(plane[:, 1]).max() < 1e-3
+    order = of[np.argsort(plane[:, 0])]
+    assert (np.diff(order) != 0).sum() <= 5  # shuffled they would change 180 times
+
+
+def test_neighbours_of_neighbours_never_make_it_worse() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 4)).astype(np.float32)
+    distance = ((x[:, None] - x[None]) ** 2).sum(axis=2)
+    found = np.stack([rng.choice(500, 8, replace=False) for _ in range(500)])
+    squared = np.take_along_axis(distance, found, 1)
+    order = np.argsort(squared, axis=1)
+    found, squared = np.take_along_axis(found, order, 1), np.take_along_axis(squared, order, 1)
+    better, nearer = refine(x, found, squared, 2)
+    np.testing.assert_allclose(nearer, np.take_along_axis(distance, better, 1), rtol=1e-4)
+    for i in range(500):
+        looked_at = np.unique(np.concatenate([found[i], found[found[i]].ravel()]))
+        looked_at = looked_at[(looked_at != i) | np.isin(looked_at, found[i])]
+        expected = looked_at[np.argsort(distance[i, looked_at])[:8]]
+        assert set(better[i]) == set(expected)
+
+
+def test_others_find_their_nearest_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).normal(size=(900, 6)).astype(np.float32)
+    points, others = x[:700], x[700:]
+    expected = np.argsort(((others[:, None] - points[None]) ** 2).sum(axis=2), axis=1)[:, :5]
+    np.testing.assert_array_equal(find_among(points, others, 5), expected)
+    monkeypatch.setattr("atlas.layouts.neighbors.EXACT_ROWS", 100)
+    quick = find_among(points, others, 5)
+    assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(quick, expected, strict=True)]) > 0.6
