@@ -55,8 +55,8 @@ def render_icons(
     steps: "auto" is 28 for "batched" and 128 for "lucent", about half of it with `starts`. starts: uint8 (n, s, s, 3),
     pictures to start from, such as the icons of the cells above, `faded`. mean: (channels,), the layer's mean
     activation; with it an icon shows what sets its cell apart from the others ("batched" only). tap: which side of the
-    layer the directions are of. batch: icons at a time; "auto" measures what fits into `memory` (GB; "auto" is 1 on a processor,
-    half of what is free on a GPU), and either is halved when memory runs out.
+    layer the directions are of. batch: icons at a time; "auto" measures what fits into `memory` (GB; "auto" is 1 on a
+    processor, half of what is free on a GPU), and either is halved when memory runs out.
     deterministic: the same bits for the same call on the same machine, however often it was interrupted; on the CPU.
     cache: a folder where each finished icon is kept and looked up by a hash of all that made it. progress is called as
     ("icons", done, n). An icon depends on its direction and the seed, not on the others.
