@@ -7,7 +7,7 @@ a layout's x runs to the right and its y up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,6 +164,25 @@ class FineIcon:
 
     image: NDArray[np.uint8]
     importance: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class LayerQuality:
+    """What a layer's layout keeps of the neighbourhoods among the raw activations.
+
+    figures by name, None where one cannot be said (see findings.Quality). anchors int64 (anchors,): the samples that
+    were looked at, recall float32 (anchors,): each one's recall at 15. trust: for each level, coarsest first, float32
+    (cells,), the mean recall of a cell's anchors or, with fewer than 5, of its parent's; NaN where nothing is known.
+    class_spread, class_spread_map float32 (classes,) and class_nearest int32 (classes, 3): see findings.ClassTable.
+    """
+
+    figures: Mapping[str, float | None]
+    anchors: NDArray[np.int64]
+    recall: NDArray[np.float32]
+    trust: tuple[NDArray[np.float32], ...]
+    class_spread: NDArray[np.float32]
+    class_spread_map: NDArray[np.float32]
+    class_nearest: NDArray[np.int32]
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,8 @@ def place_by_tsne(
                 )  # fmt: skip
                 done += 1
     progress("t-SNE", total, total)
+    if line:
+        places[:, 1] = 0
     return places.astype(np.float64)
 
 

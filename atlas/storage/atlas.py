@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
 from atlas.errors import StoreError, nearest
@@ -25,12 +23,15 @@ from atlas.storage.atlas_header import (
     level_folder,
     read_header,
 )
+from atlas.storage.columns import ImageColumns, SampleColumns
 from atlas.storage.sheets import TILE_SIDE, WHITE, Sheets, decode_exactly, read_bytes, slot_of, tile_name
-from atlas.storage.tables import read_arrays, read_column, read_numbers
+from atlas.storage.tables import read_arrays
 
 LEVEL_ARRAYS = ("column", "row", "start", "members", "images", "kept")
 STATISTICS_ARRAYS = tuple(CellStatistics.__dataclass_fields__)
 SCORE_ARRAYS = ("centre", "robust", "windowed", "strength")
+QUALITY = "quality.npz"
+QUALITY_ARRAYS = ("anchors", "recall", "class_spread", "class_spread_map", "class_nearest")
 TRUST_ARRAYS = ("nearest", "believable")
 
 
@@ -65,118 +66,6 @@ class IconTrust:
             nearest[cells] = cells if icons.nearest is None else cells[icons.nearest]
             believable[cells] = icons.believable(bound)
         return cls(nearest, believable)
-
-
-class Ids(Sequence[str]):
-    """The images' stable ids: a list of str that stays packed (a million ids are read in milliseconds)."""
-
-    def __init__(self, array: pa.Array) -> None:
-        self._array = array
-
-    def __len__(self) -> int:
-        return len(self._array)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        return self._array[index].to_pylist() if isinstance(index, slice) else self._array[index].as_py()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._array.to_pylist())
-
-    def index_of(self, image_id: str) -> int:
-        """Index of an id. Raises StoreError with the nearest id."""
-        found = pyarrow.compute.index(self._array, image_id).as_py()
-        if found < 0:
-            raise StoreError(f"no image '{image_id}' in the atlas{nearest(image_id, self[:10000])}")
-        return int(found)
-
-
-class ImageColumns:
-    """The atlas's images, one array per property, read on first use: ids (list-like of str), label and
-    prediction int32 (-1: none), confidence float32 (NaN: none), width and height int32."""
-
-    def __init__(self, path: Path, count: int) -> None:
-        self._path, self._count = path, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    @cached_property
-    def ids(self) -> Ids:
-        """Stable ids, in the order of the dataset."""
-        return Ids(read_column(self._path, "id", self._count))
-
-    @cached_property
-    def label(self) -> NDArray[np.int32]:
-        """Index into the atlas's classes, -1 without label."""
-        return self._read("label")
-
-    @cached_property
-    def prediction(self) -> NDArray[np.int32]:
-        """Index into the atlas's outputs, -1 without prediction."""
-        return self._read("prediction")
-
-    @cached_property
-    def confidence(self) -> NDArray[np.float32]:
-        """Softmax of the predicted output, NaN without prediction."""
-        return self._read("confidence")
-
-    @cached_property
-    def width(self) -> NDArray[np.int32]:
-        """Width of the original picture in pixels, after EXIF rotation."""
-        return self._read("width")
-
-    @cached_property
-    def height(self) -> NDArray[np.int32]:
-        """Height of the original picture in pixels, after EXIF rotation."""
-        return self._read("height")
-
-    def _read(self, name: str) -> NDArray[Any]:
-        return read_numbers(self._path, name, self._count)
-
-
-class SampleColumns:
-    """A layer's samples, one array per property, read on first use."""
-
-    def __init__(self, path: Path, count: int) -> None:
-        self._path, self._count = path, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    @cached_property
-    def image(self) -> NDArray[np.int32]:
-        """Index of each sample's image, (samples,)."""
-        return self._read("image")
-
-    @cached_property
-    def positions(self) -> NDArray[np.float32]:
-        """Place on the map, (samples, 2), x to the right, y up; NaN for rows left out."""
-        return self._stack("x", "y")
-
-    @cached_property
-    def state(self) -> NDArray[np.uint8]:
-        """Index into records.STATES, (samples,)."""
-        return self._read("state")
-
-    @cached_property
-    def uv(self) -> NDArray[np.float32]:
-        """Relative position in the picture, (samples, 2), u to the right, v down."""
-        return self._stack("u", "v")
-
-    @cached_property
-    def box(self) -> NDArray[np.float32]:
-        """What the sample sees, (samples, 4): left, top, right, bottom as shares of the picture."""
-        return self._stack("left", "top", "right", "bottom")
-
-    def _read(self, name: str) -> NDArray[Any]:
-        return read_numbers(self._path, name, self._count)
-
-    def _stack(self, *names: str) -> NDArray[np.float32]:
-        return np.stack([self._read(name) for name in names], axis=1)
 
 
 class AtlasLevel:
@@ -221,6 +110,11 @@ class AtlasLevel:
     def trust(self) -> IconTrust:
         """How far each icon can be believed; the best real patch's cosine is `statistics.patch_cosine[:, 0]`."""
         return IconTrust(**self.arrays(*TRUST_ARRAYS))
+
+    @cached_property
+    def layout_trust(self) -> NDArray[np.float32]:
+        """How many of their true neighbours a cell's samples keep on the map: float32 (cells,), NaN where unknown."""
+        return self._layer.layout_trust_of(self.number, len(self))
 
     @cached_property
     def has_icon(self) -> NDArray[np.bool_]:
@@ -289,6 +183,7 @@ class AtlasLayer:
         self.header, self.name, self.index = header, header.name, header.index
         self.pool, self.channels, self.layout_settings = header.pool, header.channels, header.layout
         self.icon_size, self.patch_size = header.icon_size, header.patch_size
+        self.quality: Mapping[str, float | None] = header.quality
         self.folder = atlas / layer_folder(header.index)
         self.samples = SampleColumns(self.folder / "samples.parquet", header.samples)
         self.levels = tuple(AtlasLevel(atlas, self, level) for level in header.levels)
@@ -308,6 +203,29 @@ class AtlasLayer:
         if len(rows) != self.header.patches:
             raise StoreError(f"{self.folder / 'patches.npz'} is damaged: {len(rows)} rows, not {self.header.patches}")
         return rows
+
+    @cached_property
+    def sample_recall(self) -> NDArray[np.float32]:
+        """Share of each sample's 15 nearest that the map keeps: float32 (samples,), NaN where it was not looked at."""
+        found = np.full(len(self.samples), np.nan, np.float32)
+        if self.quality:
+            arrays = read_arrays(self.folder / QUALITY, ("anchors", "recall"))
+            found[arrays["anchors"]] = arrays["recall"]
+        return found
+
+    def class_quality(self) -> dict[str, NDArray[Any]]:
+        """Spread and nearest classes, as in records.LayerQuality; {} where nothing was measured."""
+        names = QUALITY_ARRAYS[2:]
+        return read_arrays(self.folder / QUALITY, names) if self.quality else {}
+
+    def layout_trust_of(self, level: int, cells: int) -> NDArray[np.float32]:
+        """The trust of a level's cells, float32 (cells,); NaN where nothing was measured."""
+        if not self.quality:
+            return np.full(cells, np.nan, np.float32)
+        trust = read_arrays(self.folder / QUALITY, [f"trust_{level}"])[f"trust_{level}"]
+        if trust.shape != (cells,):
+            raise StoreError(f"{self.folder / QUALITY} is damaged: level {level} has {len(trust)} cells, not {cells}")
+        return trust
 
     def patch(self, index: int) -> NDArray[np.uint8]:
         """A real patch by its index in the patch list, uint8 (size, size, 3). Raises StoreError out of range."""

@@ -37,7 +37,8 @@ class LayerHeader:
 
     pool is "sample" for sampled positions, else how an image was pooled ("mean", "max", "cls",
     "center"). states counts the rows by their state in the layout; left_out counts those without
-    any position (NaN activations). patches is the length of the layer's patch list.
+    any position (NaN activations). patches is the length of the layer's patch list. quality says by
+    name what the layout keeps, None where it cannot be said; empty where nothing was measured.
     """
 
     name: str
@@ -52,6 +53,7 @@ class LayerHeader:
     patches: int
     layout: Mapping[str, Any]
     levels: tuple[LevelHeader, ...] = ()
+    quality: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ def write_header(folder: Path, header: AtlasHeader) -> None:
             **{name: getattr(layer, name) for name in LayerHeader.__slots__},
             "states": dict(layer.states),
             "layout": dict(layer.layout),
+            "quality": dict(layer.quality),
             "levels": [{name: getattr(level, name) for name in LevelHeader.__slots__} for level in layer.levels],
         }
         for layer in header.layers
@@ -172,6 +175,9 @@ def _parse_layer(value: Any, path: Path) -> LayerHeader:
     states = _take(value, "states", dict, path)
     if not all(type(count) is int and count >= 0 for count in states.values()):
         raise _damaged(path, "states")
+    quality = _take(value, "quality", dict, path) if "quality" in value else {}
+    if not all(figure is None or type(figure) in (int, float) for figure in quality.values()):
+        raise _damaged(path, "quality")
     levels = _take(value, "levels", list, path)
     if not all(isinstance(level, dict) for level in levels):
         raise _damaged(path, "levels")
@@ -180,6 +186,7 @@ def _parse_layer(value: Any, path: Path) -> LayerHeader:
         pool=_take(value, "pool", str, path),
         states=states,
         layout=_take(value, "layout", dict, path),
+        quality=quality,
         levels=tuple(LevelHeader(**{name: _count(lv, name, path) for name in LevelHeader.__slots__}) for lv in levels),
         **{
             name: _count(value, name, path)

@@ -13,8 +13,17 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from atlas.errors import StoreError
-from atlas.records import CellStatistics, Icons, Layout, Level, Progress, RowKind, silent
-from atlas.storage.atlas import LEVEL_ARRAYS, SCORE_ARRAYS, STATISTICS_ARRAYS, Atlas, IconTrust, open_atlas
+from atlas.records import CellStatistics, Icons, LayerQuality, Layout, Level, Progress, RowKind, silent
+from atlas.storage.atlas import (
+    LEVEL_ARRAYS,
+    QUALITY,
+    QUALITY_ARRAYS,
+    SCORE_ARRAYS,
+    STATISTICS_ARRAYS,
+    Atlas,
+    IconTrust,
+    open_atlas,
+)
 from atlas.storage.atlas_header import (
     HEADER,
     MARKS,
@@ -28,6 +37,7 @@ from atlas.storage.atlas_header import (
 )
 from atlas.storage.files import BESIDE, folder_beside, hash_file, make_folder, remove_unfinished
 from atlas.storage.sheets import ReadPicture, write_icon_tiles, write_sheets
+from atlas.storage.stages import column, stages_of
 from atlas.storage.tables import read_arrays, write_arrays, write_table
 
 
@@ -134,17 +144,17 @@ class AtlasWriter:
         Where labels are output indices (`aligned`), the accuracy over labelled and predicted images is recorded.
         """
         count = len(ids)
-        labels = _column(label, count, np.int32, -1)
-        predictions = _column(prediction, count, np.int32, -1)
+        labels = column(label, count, np.int32, -1)
+        predictions = column(prediction, count, np.int32, -1)
         write_table(
             self.path / "images.parquet",
             {
                 "id": pa.array(ids, pa.string()),
                 "label": labels,
                 "prediction": predictions,
-                "confidence": _column(confidence, count, np.float32, np.nan),
-                "width": _column(width, count, np.int32, 0),
-                "height": _column(height, count, np.int32, 0),
+                "confidence": column(confidence, count, np.float32, np.nan),
+                "width": column(width, count, np.int32, 0),
+                "height": column(height, count, np.int32, 0),
             },
         )
         judged = (labels >= 0) & (predictions >= 0)
@@ -282,6 +292,17 @@ class AtlasWriter:
         files = self._relative(path for path in place.rglob("*") if path.is_file())
         self._record(files, layers=self._layers(layer, levels=ordered), complete=complete)
 
+    def has_quality(self, layer: int) -> bool:
+        """Say whether it is written what a layer's layout keeps."""
+        return f"{layer_folder(layer)}/{QUALITY}" in self._files()
+
+    def write_quality(self, layer: int, quality: LayerQuality) -> None:
+        """Write what a layer's layout keeps, in place of what was known; trust has one array for each level."""
+        path = self.path / layer_folder(layer) / QUALITY
+        trust = {f"trust_{level}": values for level, values in enumerate(quality.trust)}
+        write_arrays(path, {name: getattr(quality, name) for name in QUALITY_ARRAYS} | trust)
+        self._record(self._relative([path]), layers=self._layers(layer, quality=dict(quality.figures)))
+
     def finish(self) -> Atlas:
         """Mark the atlas complete and open it."""
         self._record([], complete=True)
@@ -308,7 +329,7 @@ class AtlasWriter:
         self._header = header
         remove_unfinished(self.path)
         gone = [name for name in header.files if not (self.path / name).is_file()]
-        for stage in {stage for name in gone for stage in _stages_of(name)}:
+        for stage in {stage for name in gone for stage in stages_of(name)}:
             self._forget(stage)
         layers: tuple[LayerHeader, ...] = ()
         for layer in header.layers:
@@ -317,7 +338,8 @@ class AtlasWriter:
                 break
             whole = tuple(v for v in layer.levels if f"{level_folder(layer.index, v.level)}/cells.npz" in self._files())
             patches = layer.patches if f"{folder}/patches.npz" in self._files() else 0
-            layers += (replace(layer, levels=whole, patches=patches),)
+            quality = layer.quality if f"{folder}/{QUALITY}" in self._files() else {}
+            layers += (replace(layer, levels=whole, patches=patches, quality=quality),)
         for layer in header.layers[len(layers) :]:
             self._forget(layer_folder(layer.index))
         images = header.images if self.has_images() else 0
@@ -375,23 +397,3 @@ class AtlasWriter:
         files = {**self._files(), **{name: hash_file(self.path / name) for name in names}}
         self._header = replace(self._header, files=files, **changes)
         write_header(self.path, self._header)
-
-
-def _stages_of(name: str) -> tuple[str, ...]:
-    """What must be dropped from the record, as a whole, when this file is gone."""
-    parts = name.split("/")
-    if parts[0] != "layers":
-        return (parts[0],)
-    layer = "/".join(parts[:2])
-    if parts[2].startswith("patches"):
-        return (f"{layer}/patches", f"{layer}/patches.npz")
-    return ("/".join(parts[:4] if parts[2] == "levels" else parts[:3]),)
-
-
-def _column(values: ArrayLike | None, count: int, dtype: Any, absent: float) -> NDArray[Any]:
-    if values is None:
-        return np.full(count, absent, dtype)
-    array = np.asarray(values, dtype)
-    if array.shape != (count,):
-        raise ValueError(f"a column has shape {array.shape}, not ({count},)")
-    return array

@@ -79,6 +79,7 @@ def describe(path: str | Path) -> dict[str, Any]:
                 "states": dict(layer.states),
                 "left_out": layer.left_out,
                 "layout": dict(layer.layout),
+                "quality": dict(layer.quality),
                 "patches": layer.patches,
                 "levels": [
                     {"level": level.level, "side": level.side, "cells": level.cells, "icons": level.icons}
@@ -133,7 +134,13 @@ def _wrong_layer(atlas: Atlas, layer: AtlasLayer) -> list[str]:
     samples = layer.samples
     if len(samples) and not (samples.image.min() >= 0 and samples.image.max() < len(atlas.images)):
         damage.append(f"layers/{layer.index}/samples.parquet names an image that does not exist")
+    recall = layer.sample_recall
+    if ((recall < 0) | (recall > 1)).any():
+        damage.append(f"layers/{layer.index}/quality.npz has a recall outside 0 to 1")
     for stored in layer.levels:
+        trust = stored.layout_trust
+        if ((trust < 0) | (trust > 1)).any():
+            damage.append(f"layers/{layer.index}/quality.npz has a trust outside 0 to 1")
         where = f"layers/{layer.index}/levels/{stored.number}"
         level = stored.level
         stored.arrays(*LEVEL_ARRAYS, *STATISTICS_ARRAYS, *SCORE_ARRAYS, *TRUST_ARRAYS)
