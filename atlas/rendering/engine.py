@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from atlas.rendering.objective import Objective, attention
 from atlas.rendering.target import Target
 from atlas.rendering.transforms import Wobble, settle, warp
 
+Slope = Callable[[Tensor, Tensor], Tensor]
 _REDRAWN = 8  # first steps in which a start that excites nothing is drawn anew: one in two succeeds
 ENGINE_VERSION = 2  # part of every cache key: raise it whenever the same settings give other icons
 
@@ -79,18 +81,33 @@ def optimise(
     Every random number of an icon comes from its own generator, so that no icon depends on its batch's others (but
     for rounding: convolutions give other bits in another batch size). Raises RenderError when an icon is not finite.
     """
+    wanted = torch.from_numpy(directions).to(target.device)
+    middle = None if mean is None else torch.from_numpy(mean).to(target.device)
+
+    def slope(found: Tensor, weights: Tensor) -> Tensor:
+        return recipe.objective.slope(found, wanted, weights, middle)
+
+    return ascend(target, slope, [icon_seed(seed, direction) for direction in directions], recipe, starts)
+
+
+def ascend(
+    target: Target, slope: Slope, seeds: Sequence[int], recipe: Recipe, starts: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Change one picture per seed along the slope of what is to be raised: uint8 (n, size, size, 3).
+
+    slope(found (n, positions, channels), weights (positions,)) -> like found, the gradient; weights are `attention`'s.
+    Raises RenderError when a picture is not finite.
+    """
     device = target.device
     fourier = FourierPictures(
         min(target.size, max(target.feed.size)), target.channels, decay=recipe.decay, gain=recipe.gain, device=device
     )
-    generators = [torch.Generator().manual_seed(icon_seed(seed, direction)) for direction in directions]
+    generators = [torch.Generator().manual_seed(own) for own in seeds]
     spectra = torch.stack([fourier.draw(generator, recipe.deviation) for generator in generators])
     moves = torch.stack([recipe.wobble.draw(generator, recipe.steps) for generator in generators])
     moves = settle(moves, recipe.settled).to(device)
     if starts is not None:
         spectra = fourier.spectra(to_float(torch.from_numpy(starts).to(device), target.channels))
-    wanted = torch.from_numpy(directions).to(device)
-    middle = None if mean is None else torch.from_numpy(mean).to(device)
     coarse = round(recipe.coarse * recipe.steps) if target.coarse is not None else 0
 
     spectra = spectra.to(device).contiguous().requires_grad_()
@@ -105,8 +122,8 @@ def optimise(
             seen = warp(fourier.pictures(spectra, size), moves[:, step], feed.size)
             found = target.show(seen, feed, fast=True)
             weights = attention(feed.shape.height, feed.shape.width, recipe.focus, device)
-            slope = recipe.objective.slope(found.detach(), wanted, weights, middle)
-            (spectra.grad,) = torch.autograd.grad(found, spectra, slope.neg_())
+            up = slope(found.detach(), weights)
+            (spectra.grad,) = torch.autograd.grad(found, spectra, up.neg())
         if step < _REDRAWN:
             _redraw_dead(spectra, spectra.grad, fourier, generators, recipe.deviation)
         adam.step()

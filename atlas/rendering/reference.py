@@ -81,15 +81,51 @@ def render_reference(
     alone. So no icon depends on its batch's others.
     """
     lucent = _lucent()
-    network = _prepared(model, device)
     channels = model.preprocess.channels
     fourier = FourierPictures(size, channels, decay=1.0, gain=1.0, device=device)
     begun = _first_spectra(fourier, directions, seed, starts, device)
+    wanted = torch.from_numpy(directions).to(device)
+    name = layer.replace(".", "_")
+    objective = lucent.objectives.Objective.sum(
+        [lucent.objectives.direction(name, direction, batch=index) for index, direction in enumerate(wanted)]
+    )
+    return _run(model, objective, begun, size=size, steps=steps, seed=seed, device=device)
+
+
+def render_lucent_objective(
+    model: Model,
+    objective: Any,
+    *,
+    size: int = 128,
+    steps: int = 128,
+    seed: int = 0,
+    device: str = "auto",
+    batch: int = 1,
+) -> NDArray[np.uint8]:
+    """Render any objective of `lucent.optvis.objectives` by lucent's own loop: uint8 (batch, size, size, 3).
+
+    objective: what lucent takes, an Objective or "layer:channel" with underscores for dots in the layer's name. batch:
+    pictures, for objectives that speak of several. Raises RenderError for a device that lucent did not fix at import,
+    and what lucent raises for an objective that it cannot evaluate.
+    """
+    place = reference_device(device)
+    fourier = FourierPictures(size, model.preprocess.channels, decay=1.0, gain=1.0, device=place)
+    generator = torch.Generator().manual_seed(seed)
+    begun = torch.stack([fourier.draw(generator, _LUCENT_DEVIATION) for _ in range(batch)]).to(place)
+    return _run(model, objective, begun, size=size, steps=steps, seed=seed, device=place)
+
+
+def _run(
+    model: Model, objective: Any, begun: Tensor, *, size: int, steps: int, seed: int, device: torch.device
+) -> NDArray[np.uint8]:
+    """Lucent's loop from given spectra, for pictures of the network's own channels and normalisation."""
+    lucent = _lucent()
     taken: list[Any] = []
     drawn: list[Any] = []
 
     def image() -> tuple[list[Tensor], Any]:
-        tensors, image_f = lucent.param.image(size, batch=len(directions), channels=1 if channels == 1 else None)
+        channels = 1 if model.preprocess.channels == 1 else None
+        tensors, image_f = lucent.param.image(size, batch=len(begun), channels=channels)
         tensors[0].data.copy_(begun)
         drawn.append(image_f)
         return tensors, image_f
@@ -99,15 +135,10 @@ def render_reference(
         optimizer.register_step_post_hook(lambda *_: taken.append(None))
         return optimizer
 
-    wanted = torch.from_numpy(directions).to(device)
-    name = layer.replace(".", "_")
-    objective = lucent.objectives.Objective.sum(
-        [lucent.objectives.direction(name, direction, batch=index) for index, direction in enumerate(wanted)]
-    )
     native = model.preprocess.input_shape
     with _lucent_alone(seed, device):
         lucent.render.render_vis(
-            network,
+            _prepared(model, device),
             objective,
             image,
             optimizer=adam,

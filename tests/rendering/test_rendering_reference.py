@@ -145,3 +145,26 @@ class _Picky(torch.nn.Module):
 def test_a_pass_that_fails_is_not_overlooked() -> None:
     with pytest.raises(RenderError, match=r"lucent cannot run this network \(no gradients here\)"):
         render(wrap(_Picky()), np.ones((1, 4), np.float32), "first", steps=2)
+
+
+def test_any_objective_of_lucents_is_rendered_and_reaches_its_channel() -> None:
+    from lucent.optvis import objectives
+    from rendering_networks import MapNetwork, wrap
+
+    from atlas.rendering.reference import render_lucent_objective
+
+    torch.manual_seed(0)
+    model = wrap(MapNetwork(), 32)
+    before = torch.random.get_rng_state()
+
+    def reached(objective: object, steps: int) -> float:
+        pictures = render_lucent_objective(model, objective, size=32, steps=steps, device="cpu")
+        assert pictures.shape == (1, 32, 32, 3)
+        with torch.no_grad():
+            batch = model.preprocess.normalise(torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()))
+            return float(model.network.second(model.network.first(batch))[:, 3].mean())
+
+    assert reached("second:3", 40) > reached("second:3", 1)
+    both = objectives.channel("second", 3) - 2 * objectives.channel("second", 4)
+    assert reached(both, 40) > reached(both, 1)
+    assert torch.equal(before, torch.random.get_rng_state())
