@@ -15,7 +15,7 @@ from atlas.workshop import Located, Workshop
 
 
 class NetworkHandler(DeskHandler):
-    """What the answers of the network have in common: 404 without one, the reason in one sentence when it cannot."""
+    """What the answers of the network have in common: 404 without one, `{"error": sentence}` when it cannot."""
 
     def workshop(self, token: str) -> tuple[Workshop, Atlas]:
         """The network of the atlas that a token names. Raises LookupError for an atlas without."""
@@ -32,7 +32,7 @@ class NetworkHandler(DeskHandler):
         except LookupError:
             self.send_error(404)
         except AtlasError as error:  # it names the picture or the pipeline: whoever may ask may read it
-            self.send_error(422, reason_in_words=str(error))
+            self.finish({"error": str(error)})
         else:
             self.finish(found)
 
@@ -43,7 +43,7 @@ class LocateHandler(NetworkHandler):
     PATTERN = rf"/network/{TOKEN}/([0-9]{{1,5}})"
 
     async def post(self, token: str, layer: str) -> None:
-        """Answer with places and classes, 422 for what is no picture."""
+        """Answer with places and classes."""
         picture = self.request.body
 
         def locate() -> dict[str, Any]:
@@ -54,16 +54,19 @@ class LocateHandler(NetworkHandler):
 
 
 class FineHandler(NetworkHandler):
-    """POST network/TOKEN/LAYER/LEVEL/CELL: the cell's fine icon."""
+    """POST network/TOKEN/LAYER/LEVEL/COLUMN/ROW: the cell's fine icon."""
 
-    PATTERN = rf"/network/{TOKEN}/([0-9]{{1,5}})/([0-9]{{1,2}})/([0-9]{{1,6}})"
+    PATTERN = rf"/network/{TOKEN}/([0-9]{{1,5}})/([0-9]{{1,2}})/([0-9]{{1,6}})/([0-9]{{1,6}})"
 
-    async def post(self, token: str, layer: str, level: str, cell: str) -> None:
+    async def post(self, token: str, layer: str, level: str, column: str, row: str) -> None:
         """Answer with both pictures as data addresses."""
 
         def fine() -> dict[str, Any]:
-            workshop, _ = self.workshop(token)
-            icon = workshop.fine(int(layer), int(level), int(cell))
+            workshop, atlas = self.workshop(token)
+            cell = atlas.layers[int(layer)].levels[int(level)].find(int(column), int(row))
+            if cell is None:
+                raise LookupError("an empty cell")
+            icon = workshop.fine(int(layer), int(level), cell)
             return {"picture": _address(icon.picture), "cut_out": _address(icon.cut_out)}
 
         await self.ask(fine)

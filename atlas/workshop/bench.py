@@ -30,6 +30,7 @@ NEIGHBORS = 5
 MOST_ROWS = 200_000
 """Samples that a picture's positions are compared with: 200,000 x 512 take 400 MB."""
 _SHOWN_CLASSES = 5
+_LARGEST_FINE = 224  # px: 9 s on two cores for SqueezeNet
 _FADES = 0.02  # of cosine: a neighbour that is so much less alike counts for a third
 
 
@@ -64,11 +65,25 @@ class Bench:
             here = found.device
             return objective(found, direction.to(here).expand(len(found), -1), weights, mean.to(here))
 
+        run = self.job.config.run
         icon = render_fine(
-            self.job.model, layer.name, value, self._spectrum, width=layer.channels, size=request.size, tap=self.tap,
-            seed=self.job.config.run.seed, device=self.job.config.run.device, progress=progress,
-        )  # fmt: skip
+            self.job.model,
+            layer.name,
+            value,
+            self._spectrum,
+            width=layer.channels,
+            size=request.size or self._fine_size(),
+            tap=self.tap,
+            seed=run.seed,
+            device=run.device,
+            progress=progress,
+        )
         return Fine(_png(icon.image), _png(np.dstack([icon.image, icon.importance])))
+
+    def _fine_size(self) -> int:
+        """Half as large again as the network's input, so that what it knows is drawn at the size it knows."""
+        shape = self.job.model.preprocess.input_shape
+        return _LARGEST_FINE if shape is None else min(round(1.5 * max(shape[1:])), _LARGEST_FINE)
 
     def locate(self, request: LocateRequest, progress: Progress) -> Located:
         """Run a picture through the network and place each of its positions at one of its nearest samples."""
@@ -86,13 +101,14 @@ class Bench:
         if len(rows) > 1:
             number = np.arange(len(rows))
             u, v = (number % shape.width + 0.5) / shape.width, (number // shape.width + 0.5) / shape.height
-        places = self._place(request.layer, rows, u, v)
+        middles = model.preprocess.to_picture_boxes(
+            np.stack([u, v, u, v], 1).astype(np.float32), *(np.full(len(rows), side) for side in picture.size)
+        )
+        places = self._place(request.layer, rows, middles[:, :2])
         progress("locate", 1, 1)
         return Located(places, classes, *picture.size)
 
-    def _place(
-        self, layer: int, found: NDArray[np.float32], u: NDArray[np.float64], v: NDArray[np.float64]
-    ) -> tuple[Place, ...]:
+    def _place(self, layer: int, found: NDArray[np.float32], middles: NDArray[np.float32]) -> tuple[Place, ...]:
         """Of each position's nearest samples take the one in their midst on the map: never between two clusters.
 
         A sample counts by how near it is: one that is the position itself outweighs all others.
@@ -108,7 +124,7 @@ class Bench:
         best = np.einsum("pij,pj->pi", apart, weights).argmin(1)[:, None]
         chosen, likeness = (np.take_along_axis(values, best, 1)[:, 0] for values in (rows[near], cosines))
         return tuple(
-            Place(float(x), float(y), float(u[i]), float(v[i]), float(likeness[i]), int(row), int(samples.image[row]))
+            Place(float(x), float(y), *map(float, middles[i]), float(likeness[i]), int(row), int(samples.image[row]))
             for i, (row, (x, y)) in enumerate(zip(chosen, samples.positions[chosen], strict=True))
         )
 
@@ -173,7 +189,9 @@ def serve(pipeline: str, atlas: str, connection: Connection) -> None:
             return
         try:
             answer = (bench.fine if isinstance(request, FineRequest) else bench.locate)(request, report)
-        except (AtlasError, IndexError, MemoryError) as error:
+        except IndexError:
+            connection.send(("error", f"{atlas} has no such layer or level"))
+        except (AtlasError, MemoryError) as error:
             connection.send(("error", str(error) or f"{type(error).__name__} while the network ran"))
         else:
             connection.send(("done", answer))

@@ -36,9 +36,9 @@ class Workshop:
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _child: tuple[SpawnProcess, Connection] | None = field(default=None, repr=False)
 
-    def fine(self, layer: int, level: int, cell: int, *, size: int = 224) -> Fine:
-        """The fine icon of a cell, `size` px a side. Raises AtlasError in one sentence."""
-        if not SIZES[0] <= size <= SIZES[1]:
+    def fine(self, layer: int, level: int, cell: int, *, size: int | None = None) -> Fine:
+        """The fine icon of a cell, `size` px a side, by default what suits the network. Raises AtlasError."""
+        if size is not None and not SIZES[0] <= size <= SIZES[1]:
             raise AtlasError(f"a fine icon of {size} px cannot be made: give {SIZES[0]} to {SIZES[1]}")
         answer = self._ask(FineRequest(layer, level, cell, size))
         assert isinstance(answer, Fine)

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FineRequest:
-    """Ask for the fine icon of a cell: indices of the layer, the level and the cell, and the picture's side in px."""
+    """Ask for the fine icon of a cell: indices of the layer, the level and the cell.
+
+    size: the picture's side in px; None: one that suits the network.
+    """
 
     layer: int
     level: int
     cell: int
-    size: int
+    size: int | None
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Fine:
 class Place:
     """Where one position of a picture falls.
 
-    x, y: on the map. u, v: relative place in the picture, u to the right, v down. cosine: with the sample that it is
-    placed at, one of its nearest. sample, image: that sample's row, and its image's.
+    x, y: on the map. u, v: its middle as shares of the picture, u to the right, v down. cosine: with the sample that
+    it is placed at, one of its nearest. sample, image: that sample's row, and its image's.
     """
 
     x: float

@@ -53,7 +53,8 @@ class Menu {
 }
 
 class Chrome {
-  /** actions: {set(changes), colour(mode), tool(name), zoom(factor), home(), share(), save(kind), places(fit)} */
+  /** actions: {set(changes), colour(mode), tool(name), zoom(factor), home(), share(), save(kind), places(fit),
+   *  picture(): choose one, or null without a network} */
   constructor(header, actions) {
     Object.assign(this, { header, actions });
     this.cells = new Switch("Cells", cellChoices(header), (cells) => actions.set({ cells }));
@@ -96,6 +97,7 @@ class Chrome {
         this.cells.element,
         this.points.element,
         this.colour.element,
+        this.actions.picture ? h("button", { class: "quiet-button", title: "Where does a picture of yours fall? Or drop it on the map.", click: () => this.actions.picture() }, "Your picture") : "",
         this._saveMenu(),
         header.home === "notebook" ? "" : this._shareButton(),
         help,

@@ -37,7 +37,14 @@ class Explorer {
 
   _makeParts() {
     const { header, shards } = this;
+    this.network = !header.network ? null : new Network(header, {
+      opened: (places, name) => this._showPicture(places, name),
+      closed: () => this._showPicture(null, ""),
+      focus: (index) => this._focusPlace(index),
+      go: (place) => this._goToPlace(place),
+    });
     this.panel = new Panel(header, shards, this.tiles, {
+      fine: this.network && ((found) => this.network.fineElement(found)),
       close: () => this.select(null),
       image: (image) => this.showPlaces(image),
       cell: (column, row) => this.set({ selected: { ...this.state.selected, column, row } }),
@@ -72,6 +79,7 @@ class Explorer {
       share: () => this.share(),
       save: (kind) => this.painter.save(kind),
       places: (fit) => (fit ? this.fit() : this.showPlaces(null)),
+      picture: this.network && (() => this.network.choose()),
     });
   }
 
@@ -105,6 +113,8 @@ class Explorer {
     root.append(this.over);
     this.plot.el.dataset.atlas = "mounted";
     this.plot.canvas_view.events_el.style.outline = "none"; // the map has no other place to put the focus
+    this.network?.listen(this.plot.el, () => this.state.layer);
+    if (this.network) this.over.append(this.network.input);
     const resized = new ResizeObserver(() => this._fit());
     for (const part of [this.plot.el, head, status, this.panel.element]) resized.observe(part);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.set({}));
@@ -212,6 +222,7 @@ class Explorer {
     this.selection.refresh(key);
     this.walk.refresh();
     if (key.startsWith("points/") && this.selectedSamples === null) this._showPanel(false);
+    if (this.panel.content === "waiting") this._showPanel(false);
     this.input?.hoverLater();
     this.repaint();
   }
@@ -229,12 +240,14 @@ class Explorer {
 
   _showPanel(changed) {
     const { state, panel } = this;
-    this.over.classList.toggle("open", state.selected !== null || state.region.length > 0);
+    this.over.classList.toggle("open", state.selected !== null || state.region.length > 0 || Boolean(this.network?.isOpen));
     if (state.region.length > 0) this._showSelection();
     else if (state.selected !== null) {
       const found = this.selectedCell();
       if (found !== null && (changed || panel.content !== "cell")) panel.showCell(found);
       else if (found === null && changed) panel.showWaiting();
+    } else if (this.network?.isOpen) {
+      if (panel.content !== "picture") panel.showOnly("picture", [this.network.element]);
     } else if (panel.content !== "overview") panel.showOnly("overview", [this.chrome.welcome, ...this.overview.body]);
     this.painter.ring();
   }
@@ -292,6 +305,30 @@ class Explorer {
     this.repaint();
   }
 
+  /** The user's own picture: its places on the map, null while they are sought or when it is closed. */
+  _showPicture(places, name) {
+    this.set({ selected: null, region: [] });
+    this.showPlaces(null);
+    this.places = places;
+    this.chrome.showPlaces(places, name);
+    this.repaint();
+  }
+
+  _focusPlace(index) {
+    if (this.places === null) return;
+    this.places.focus = index;
+    this.repaint();
+  }
+
+  /** Go to one place of the user's picture, at the deepest level, and open the cell there. */
+  _goToPlace({ x, y }) {
+    const level = this.layer.levels.at(-1);
+    const side = 6 / level.side;
+    this.view.fit([x - side / 2, y - side / 2, x + side / 2, y + side / 2]);
+    const at = (value) => Math.min(level.side - 1, Math.floor(value * level.side));
+    this.set({ selected: { level: level.level, column: at(x), row: at(y) }, region: [] });
+  }
+
   /** Zoom to what is marked: an image's samples, the region, the selected cell; else home. */
   fit() {
     const { region, selected } = this.state;
@@ -327,6 +364,7 @@ class Explorer {
     if (!this.chrome.help.hidden) this.chrome.toggleHelp(false);
     else if (this.input.pencil.tool !== "move") this.input.take("move");
     else if (this.walk.isOpen) this.walk.close();
+    else if (this.network?.isOpen && state.selected === null) this.network.close();
     else if (this.places !== null) this.showPlaces(null);
     else if (state.selected !== null || state.region.length > 0) this.set({ selected: null, region: [] });
     else if (filtersAnything(state.filter)) this.set({ filter: { ...NO_FILTER } });

@@ -1,5 +1,7 @@
 /* Keys and pointer: what the user does, as changes of the explorer's state. */
 
+const RESTING_MS = 70;
+
 class Input {
   constructor(explorer) {
     this.explorer = explorer;
@@ -80,6 +82,18 @@ class Input {
     });
   }
 
+  /** A hand that rests on a cell may click it next: ask for its details and patches before it does. */
+  _expect(found) {
+    clearTimeout(this.expecting);
+    if (found === null) return;
+    this.expecting = setTimeout(async () => {
+      const { shards, header } = this.explorer;
+      const detail = await shards.wait(`detail/${found.tile.key}`);
+      if (!header.pictures) return;
+      for (const { page } of detail?.cells[found.slot]?.patches ?? []) shards.get(`patch/${found.layer}/${page[0]}`);
+    }, RESTING_MS);
+  }
+
   _found({ x, y }) {
     const { view, level, tiles, state } = this.explorer;
     return level === null ? null : tiles.cellAt(state.layer, level, view.worldX(x), view.worldY(y));
@@ -93,6 +107,7 @@ class Input {
     const points = state.points === "off" ? null : explorer.painter.points;
     const nearest = place && points ? points.nearest(view, place.x, place.y) : -1;
     const found = place === null || nearest >= 0 ? null : this._found(place);
+    if (found?.tile !== explorer.hovered?.tile || found?.slot !== explorer.hovered?.slot) this._expect(found);
     explorer.hovered = found;
     explorer.painter.ring();
     if (nearest >= 0) {

@@ -178,6 +178,7 @@ class Painter {
   _paintPlaces(context, places, ratio) {
     const { view } = this.explorer;
     places.x.forEach((x, i) => {
+      if (places.focus !== undefined && places.focus !== null && places.focus !== i) return;
       for (const [colour, width] of [["#ffffff", 5], ["#d6266a", 2.5]]) {
         context.beginPath();
         context.arc(view.screenX(x) * ratio, view.screenY(places.y[i]) * ratio, 9 * ratio, 0, 2 * Math.PI);

@@ -1,7 +1,7 @@
 /* The panel on the right: what is in view, or all about one cell. */
 
 class Panel {
-  /** actions: {close(), image(index), cell(column, row)} */
+  /** actions: {close(), image(index), cell(column, row), fine(found): an element, or null without a network} */
   constructor(header, shards, tiles, actions) {
     Object.assign(this, { header, shards, tiles, actions });
     this.element = h("aside", { class: "panel", "aria-label": "Details" });
@@ -83,6 +83,7 @@ class Panel {
             h("p", {}, words.reason),
             scores ? h("p", {}, strengthWords(scores.strength)) : "",
           ),
+      this.actions.fine ? this.actions.fine(found) : "",
     );
   }
 
