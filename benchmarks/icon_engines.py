@@ -133,7 +133,8 @@ def drawn(engine: Engine, case: Case, directions: NDArray[np.float32], cache: Pa
         np.savez(path, images=images, spent=np.array(spent))
         print(f"{engine.name}: {len(members)} icons of {case.name}, {spent[0] / len(members):.2f} s each", flush=True)
     found = [_read(path) for path, _ in parts]
-    clock, processor = np.sum([spent for _, spent in found], 0) / len(cells)
+    # The quickest batch: what else the machine did while another one was drawn is not the engine's.
+    clock, processor = np.min([spent / len(images) for images, spent in found], 0)
     return Drawn(np.concatenate([images for images, _ in found]), cells, float(clock), float(processor))
 
 

@@ -93,7 +93,7 @@ def compare(case: Case, count: int, cache: Path) -> tuple[list[Figure], list[tup
     found: list[tuple[str, Drawn]] = [
         (engine.name, drawn(engine, case, cells.directions, cache)) for engine in [ours(size), *peers(case)]
     ]
-    # Steps so that an icon takes what dreamlens' took, by processor time, as both were just measured or kept.
+    # Steps so that an icon takes what dreamlens' took, by processor time of each one's quickest batch.
     steps = max(int(28 * found[1][1].processor / found[0][1].processor) // 4 * 4, 28)
     slow = ours(size, steps=steps, name=f"atlas, {size} px, {steps} steps")
     found.insert(1, (slow.name, drawn(slow, case, cells.directions, cache)))
