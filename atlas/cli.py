@@ -268,6 +268,30 @@ def info(path: Annotated[Path, typer.Argument(help="A store or an atlas.")], as_
 
 
 @app.command()
+def quality(
+    atlas: Annotated[Path, typer.Argument(metavar="ATLAS", help="A NAME.atlas folder.")],
+    second_seed: Annotated[
+        bool, typer.Option(" /--no-second-seed", help="Leave out the stability, which takes a second layout once.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Say how far the picture can be trusted: what the layout keeps, how good the icons are."""
+    from atlas.layout_quality import tell_quality
+
+    with _progress() as progress:
+        found = tell_quality(atlas, second_seed=second_seed, progress=progress)
+    if as_json:
+        print(json.dumps(found))
+        return
+    for name, layer in found["layers"].items():
+        print(name)
+        for part in ("layout", "icons"):
+            figures = {key: value for key, value in layer[part].items() if key != "states"}
+            told = (f"{key} {'not measured' if value is None else f'{value:.3g}'}" for key, value in figures.items())
+            print(f"  {part}: " + ", ".join(told))
+
+
+@app.command()
 def verify(path: Annotated[Path, typer.Argument(help="A store or an atlas.")]) -> None:
     """Check every hash and schema rule; say what is damaged."""
     from atlas.storage.verify import verify as find_damage

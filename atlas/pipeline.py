@@ -7,48 +7,29 @@ The working folder may be deleted at any time: what it held is then made again.
 from __future__ import annotations
 
 import functools
-import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.config import fingerprint
 from atlas.errors import ConfigError, PictureError, StoreError
 from atlas.extraction import extract
 from atlas.extraction.reading import worker_count
-from atlas.job import ENGINE, Job, open_job, origin_of, provenance_of
-from atlas.layouts import bin_into_cells, compute_layout, describe_cells, measure_levels
+from atlas.job import Job, open_job, origin_of, provenance_of
+from atlas.layout_quality import judge_layer
+from atlas.mapping import MappedLayer, map_layer
 from atlas.pictures import cut_patch
-from atlas.records import CellStatistics, Icons, Layout, Level, Progress, prefixed, silent
+from atlas.records import Icons, Progress, prefixed, silent
 from atlas.rendering import faded, render_icons
 from atlas.storage import ActivationStore, Atlas, AtlasWriter, open_atlas
 from atlas.storage.atlas_header import HEADER, read_header
-from atlas.storage.files import written_beside
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from atlas.datasets import ImageSource
-
-
-@dataclass(frozen=True)
-class MappedLayer:
-    """A layer laid out and gridded: one Level with its statistics for each level, coarsest first."""
-
-    index: int
-    name: str
-    layout: Layout
-    levels: tuple[Level, ...]
-    statistics: tuple[CellStatistics, ...]
-
-    def patch_rows(self) -> NDArray[np.int64]:
-        """Sample rows that some cell shows as a real patch, ascending."""
-        rows = np.unique(np.concatenate([s.patches.ravel() for s in self.statistics]))
-        return rows[rows >= 0]
 
 
 def build(
@@ -72,7 +53,7 @@ def build(
     work = target.with_suffix(".work")
     store = _extract(job, target.with_suffix(".store"), force=force, progress=progress)
     # Before the atlas is begun: what cannot be laid out must not leave an atlas of that configuration behind.
-    mapped = [_map_layer(job, store, index, work, progress) for index in range(len(job.config.model.layers))]
+    mapped = [map_layer(job, store, index, work, progress) for index in range(len(job.config.model.layers))]
     writer = AtlasWriter(
         target,
         name=target.stem,
@@ -90,6 +71,7 @@ def build(
         for level, statistics in zip(layer.levels, layer.statistics, strict=True):
             if not writer.has_level(layer.index, level.level):
                 writer.write_level(layer.index, level, statistics)
+    _write_quality(job, store, writer, mapped, progress)
     _write_icons(job, writer, mapped, job.config.icons.levels, work, progress)
     return writer.finish()
 
@@ -186,77 +168,6 @@ def _extract(job: Job, out: Path, *, force: bool, progress: Progress) -> Activat
     )
 
 
-def check_rows(job: Job, name: str, kinds: Sequence[str]) -> None:
-    """Raise ConfigError where a layer has no rows of the kind that is to be laid out."""
-    kind = job.config.layout.rows
-    if kind not in kinds:
-        known = ", ".join(kinds)
-        raise ConfigError(f"layer '{name}' has no rows of kind '{kind}': set layout.rows to one of {known}")
-
-
-def _map_layer(job: Job, store: ActivationStore, index: int, work: Path, progress: Progress) -> MappedLayer:
-    """Lay one layer out and grid it; the layout is kept in the working folder."""
-    config = job.config
-    name = config.model.layers[index]
-    stored = store.layers[name]
-    kind = config.layout.rows
-    check_rows(job, name, stored.kinds)
-    key = fingerprint(
-        [ENGINE, store.fingerprint, name, config.layout.model_dump(), config.run.seed, config.run.deterministic]
-    )
-    cached = work / f"layout-{key}.npz"
-    layout = _read_layout(cached)
-    if layout is None:
-        layout = compute_layout(
-            store,
-            layer=name,
-            kind=kind,
-            method=config.layout.method,
-            neighbors=config.layout.neighbors,
-            metric=config.layout.metric,
-            seed=config.run.seed,
-            deterministic=config.run.deterministic,
-            progress=prefixed(progress, f"{name}: "),
-        )
-        _save_layout(cached, layout)
-    levels = _grid(job, layout, stored.image_of(kind))
-    statistics = _describe(job, store, name, levels, progress)
-    # A cell of silent positions only (all zero behind a ReLU) has no direction, and so no icon.
-    levels = tuple(
-        replace(level, kept=level.kept & found.mean.any(axis=1))
-        for level, found in zip(levels, statistics, strict=True)
-    )
-    return MappedLayer(index, name, layout, levels, statistics)
-
-
-def _grid(job: Job, layout: Layout, image_of: NDArray[np.int64]) -> tuple[Level, ...]:
-    levels, least = job.config.grid.levels, job.config.grid.min_images
-    count = measure_levels(layout, image_of, min_images=least) if levels == "auto" else levels
-    return tuple(bin_into_cells(layout, image_of, level=z, min_images=least) for z in range(count))
-
-
-def _describe(
-    job: Job, store: ActivationStore, name: str, levels: Sequence[Level], progress: Progress
-) -> tuple[CellStatistics, ...]:
-    kind = job.config.layout.rows
-    stored, images = store.layers[name], store.images
-    image_of, effects = stored.image_of(kind), stored.effects(kind)
-    return tuple(
-        describe_cells(
-            level,
-            stored.rows(kind),
-            image_of,
-            labels=images.label,
-            predictions=images.prediction if store.aligned else None,
-            confidence=images.confidence,
-            effects=effects,
-            classes=len(store.classes),
-            progress=prefixed(progress, f"{name} level {level.level}: "),
-        )
-        for level in levels
-    )
-
-
 def _write_samples(
     job: Job, store: ActivationStore, writer: AtlasWriter, mapped: Sequence[MappedLayer], progress: Progress
 ) -> None:
@@ -315,6 +226,24 @@ def _cut(
     return None if picture is None else cut_patch(picture, box[rows[k]], size)
 
 
+def _write_quality(
+    job: Job, store: ActivationStore, writer: AtlasWriter, mapped: Sequence[MappedLayer], progress: Progress
+) -> None:
+    for layer in mapped:
+        if not writer.has_quality(layer.index):
+            quality = judge_layer(
+                store,
+                layer.name,
+                job.config.layout.rows,
+                layer.layout,
+                layer.levels,
+                metric=job.config.layout.metric,
+                seed=job.config.run.seed,
+                progress=prefixed(progress, f"{layer.name}: "),
+            )
+            writer.write_quality(layer.index, quality)
+
+
 def _write_icons(
     job: Job, writer: AtlasWriter, mapped: Sequence[MappedLayer], levels: int, work: Path, progress: Progress
 ) -> None:
@@ -367,18 +296,3 @@ def _parents_icons(atlas: Path, layer: MappedLayer, z: int) -> NDArray[np.uint8]
         if parent is not None and drawn[parent]:
             icons[i] = above.icon(parent)
     return faded(icons)
-
-
-def _read_layout(path: Path) -> Layout | None:
-    """Return a kept layout; an absent one is None, and so is one that a crash or a hand has damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Layout(arrays["positions"], arrays["state"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _save_layout(path: Path, layout: Layout) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(path) as beside, beside.open("wb") as file:
-        np.savez(file, positions=layout.positions, state=layout.state)

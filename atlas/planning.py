@@ -14,13 +14,14 @@ from atlas.extraction import plan_extraction
 from atlas.job import Job, open_job
 from atlas.layouts import choose_levels
 from atlas.layouts.grid import MAX_LEVELS
+from atlas.mapping import check_rows
 from atlas.models import layer_shapes
-from atlas.pipeline import atlas_target, check_rows, is_finished
+from atlas.pipeline import atlas_target, is_finished
 from atlas.rendering import render_icons
 
 # Seconds that a thousand samples take on two cores, neighbours included: t-SNE as seen at 8,000 and 20,000 samples;
 # UMAP and PCA are rougher, and UMAP's first call compiles besides.
-SECONDS_PER_THOUSAND = {"tsne": 1.1, "umap": 0.5, "pca": 0.01}
+SECONDS_PER_THOUSAND = {"tsne": 0.4, "umap": 0.5, "pca": 0.01}
 # A thumbnail or patch is a JPEG of about so many bytes, an icon a lossless picture of about so many a pixel.
 BYTES_PER_PICTURE = 4_000
 BYTES_PER_PIXEL = 2.2

@@ -18,6 +18,8 @@ ROOMS = (
     "workshop",
     "planning",
     "pipeline",
+    "mapping",
+    "layout_quality",
     "layout_table",
     "job",
     "pictures",

@@ -35,9 +35,9 @@ from atlas.storage.atlas_header import (
     read_header,
     write_header,
 )
-from atlas.storage.files import BESIDE, folder_beside, hash_file, make_folder, remove_unfinished
+from atlas.storage.files import folder_beside, hash_file, make_folder, remove_unfinished
 from atlas.storage.sheets import ReadPicture, write_icon_tiles, write_sheets
-from atlas.storage.stages import column, stages_of
+from atlas.storage.stages import column, holds_atlas, stages_of
 from atlas.storage.tables import read_arrays, write_arrays, write_table
 
 
@@ -78,7 +78,7 @@ class AtlasWriter:
             notes=tuple(notes),
             provenance=dict(provenance or {}),
         )
-        if not self._holds_atlas():
+        if not holds_atlas(self.path):
             self._start(fresh)
             return
         header = read_header(self.path)
@@ -303,20 +303,14 @@ class AtlasWriter:
         write_arrays(path, {name: getattr(quality, name) for name in QUALITY_ARRAYS} | trust)
         self._record(self._relative([path]), layers=self._layers(layer, quality=dict(quality.figures)))
 
+    def write_figures(self, layer: int, figures: Mapping[str, float | None]) -> None:
+        """Replace the figures of a layer's quality alone."""
+        self._record([], layers=self._layers(layer, quality=dict(figures)))
+
     def finish(self) -> Atlas:
         """Mark the atlas complete and open it."""
         self._record([], complete=True)
         return open_atlas(self.path)
-
-    def _holds_atlas(self) -> bool:
-        if (self.path / HEADER).exists():
-            return True
-        if self.path.exists() and not self.path.is_dir():
-            raise StoreError(f"{self.path} is a file, not a folder: choose another --out")
-        strangers = [p for p in self.path.iterdir() if not p.name.startswith(BESIDE)] if self.path.exists() else []
-        if strangers:
-            raise StoreError(f"{self.path} holds other things and is not an atlas: choose another --out")
-        return False
 
     def _start(self, header: AtlasHeader) -> None:
         make_folder(self.path)

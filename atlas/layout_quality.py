@@ -1,0 +1,152 @@
+"""How far an atlas's layouts can be trusted: measured at build, told by `atlas quality`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.errors import StoreError
+from atlas.findings import cell_trust, measure_quality, measure_stability
+from atlas.layouts import compute_layout
+from atlas.layouts.reduce import Metric
+from atlas.records import LayerQuality, Layout, Level, Progress, RowKind, prefixed, silent
+from atlas.storage import ActivationStore, Atlas, AtlasWriter, open_atlas, open_store
+from atlas.storage.atlas import SCORE_ARRAYS, AtlasLayer
+
+STABILITY = "stability"
+
+
+def judge_layer(
+    store: ActivationStore,
+    name: str,
+    kind: RowKind,
+    layout: Layout,
+    levels: Sequence[Level],
+    *,
+    metric: str,
+    seed: int,
+    progress: Progress = silent,
+) -> LayerQuality:
+    """Measure what one layer's layout keeps; its stability over seeds, which takes a second layout, is left None."""
+    stored = store.layers[name]
+    found = measure_quality(
+        stored.rows(kind),
+        layout,
+        stored.image_of(kind),
+        store.images.label,
+        classes=len(store.classes),
+        metric=cast(Metric, metric),
+        levels=levels,
+        seed=seed,
+        progress=progress,
+    )
+    return LayerQuality(
+        figures=found.figures() | {STABILITY: None},
+        anchors=found.anchors,
+        recall=found.recall,
+        trust=tuple(cell_trust(levels, found.anchors, found.recall)),
+        class_spread=found.classes.spread,
+        class_spread_map=found.classes.spread_map,
+        class_nearest=found.classes.nearest,
+    )
+
+
+def tell_quality(path: str | Path, *, second_seed: bool = True, progress: Progress = silent) -> dict[str, Any]:
+    """Say how far each layer's layout and icons can be trusted, as plain JSON values.
+
+    What was measured at build is read from the atlas. The stability over seeds takes a second layout of each layer:
+    with second_seed it is made from the atlas's store, once, and kept in the atlas. Raises StoreError when the atlas
+    has no figures, or its store is needed and missing or changed.
+    """
+    atlas = open_atlas(path)
+    silent_layers = [layer.name for layer in atlas.layers if not layer.quality]
+    if silent_layers:
+        raise StoreError(f"{path} holds no figures of quality for '{silent_layers[0]}': build it again with --force")
+    if second_seed and any(STABILITY not in measured_stability(layer) for layer in atlas.layers):
+        _measure_stability(atlas, progress)
+        atlas = open_atlas(path)
+    return {
+        "layers": {
+            layer.name: {
+                "layout": dict(layer.quality) | {"states": dict(layer.header.states)},
+                "icons": _icon_figures(layer),
+                "classes": _class_figures(atlas, layer),
+            }
+            for layer in atlas.layers
+        }
+    }
+
+
+def measured_stability(layer: AtlasLayer) -> dict[str, float]:
+    """The layer's stability over seeds, {} where it was not measured or cannot be."""
+    value = layer.quality.get(STABILITY)
+    return {} if value is None and layer.quality.get("recall_15") is not None else {STABILITY: value or 0.0}
+
+
+def _measure_stability(atlas: Atlas, progress: Progress) -> None:
+    store = _store_of(atlas)
+    writer = AtlasWriter.resume(atlas.path)
+    for layer in atlas.layers:
+        if STABILITY in measured_stability(layer):
+            continue
+        settings = layer.layout_settings
+        kind = cast(RowKind, "positions" if layer.pool == "sample" else layer.pool)
+        other = compute_layout(
+            store,
+            layer=layer.name,
+            kind=kind,
+            method=settings["method"],
+            neighbors=settings["neighbors"],
+            metric=settings["metric"],
+            seed=int(settings["seed"]) + 1,
+            progress=prefixed(progress, f"{layer.name}: "),
+        )
+        stable = measure_stability(layer.layout, other, np.asarray(layer.samples.image))
+        writer.write_figures(layer.index, {**layer.quality, STABILITY: stable})
+
+
+def _store_of(atlas: Atlas) -> ActivationStore:
+    """The store an atlas was made from, checked to be the same one. Raises StoreError."""
+    known = atlas.provenance.get("store")
+    if not isinstance(known, dict):
+        raise StoreError(f"{atlas.path} does not say from which store it was made: its stability cannot be measured")
+    place = (atlas.path / str(known["path"])).resolve().parent
+    if not place.exists():
+        raise StoreError(
+            f"the store of {atlas.path} is missing ({place}): restore it, or leave the stability out (--no-second-seed)"
+        )
+    store = open_store(place)
+    if store.fingerprint != known["fingerprint"]:
+        raise StoreError(f"{place} is no longer the store that {atlas.path} was made from: build the atlas again")
+    return store
+
+
+def _icon_figures(layer: AtlasLayer) -> dict[str, float | None]:
+    """Medians of the icons' scores over all levels, and the share nearest to their own cell; None without icons."""
+    scores: dict[str, NDArray[np.float32]] = {}
+    for name in SCORE_ARRAYS:
+        parts = [getattr(level.scores, name)[level.has_icon] for level in layer.levels]
+        scores[name] = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    if not len(scores["centre"]):
+        return dict.fromkeys((*SCORE_ARRAYS, "matched"))
+    medians: dict[str, float | None] = {name: float(np.median(values)) for name, values in scores.items()}
+    matched = [(level.trust.nearest == np.arange(len(level)))[level.has_icon] for level in layer.levels]
+    return medians | {"matched": float(np.concatenate(matched).mean())}
+
+
+def _class_figures(atlas: Atlas, layer: AtlasLayer) -> dict[str, Any]:
+    """Spread and nearest classes of each class that has samples."""
+    arrays = layer.class_quality()
+    return {
+        name: {
+            "spread": float(arrays["class_spread"][i]),
+            "spread_map": float(arrays["class_spread_map"][i]),
+            "nearest": [atlas.classes[j] for j in arrays["class_nearest"][i] if j >= 0],
+        }
+        for i, name in enumerate(atlas.classes)
+        if np.isfinite(arrays["class_spread"][i])
+    }

@@ -1,0 +1,83 @@
+"""What an atlas keeps of its layouts' quality, and what is told of it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atlas.errors import StoreError
+from atlas.findings import measure_quality
+from atlas.layout_quality import tell_quality
+from atlas.pipeline import build
+from atlas.storage import open_atlas, open_store
+from atlas.storage.verify import describe, verify
+from tests.tiny import write_tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny pipeline and its finished atlas."""
+    folder = tmp_path_factory.mktemp("tiny")
+    build(write_tiny_pipeline(folder), folder / "whole.atlas", overrides=["icons.levels=1"])
+    return folder
+
+
+def test_the_atlas_holds_what_is_measured_on_its_store(folder: Path) -> None:
+    atlas, store = open_atlas(folder / "whole.atlas"), open_store(folder / "whole.store")
+    for layer in atlas.layers:
+        stored = store.layers[layer.name]
+        found = measure_quality(
+            stored.rows("positions"), layer.layout, stored.image_of("positions"), store.images.label, classes=16
+        )
+        for name, value in found.figures().items():
+            assert layer.quality[name] == (value if value is None else pytest.approx(value, abs=1e-6))
+        known = np.isfinite(layer.sample_recall)
+        assert np.flatnonzero(known).tolist() == sorted(found.anchors.tolist())
+        coarse = layer.levels[0]
+        grid = coarse.level
+        for cell in range(len(coarse)):
+            members = grid.members[grid.start[cell] : grid.start[cell + 1]]
+            expected = layer.sample_recall[members][known[members]].mean()
+            assert coarse.layout_trust[cell] == pytest.approx(expected, abs=1e-6)
+        assert len(layer.levels[1].layout_trust) == len(layer.levels[1])
+    assert describe(folder / "whole.atlas")["layers"][0]["quality"]["recall_15"] == atlas.layers[0].quality["recall_15"]
+    assert verify(folder / "whole.atlas") == []
+
+
+def test_stability_is_measured_once_and_kept(folder: Path, tmp_path: Path) -> None:
+    for name in ("whole.atlas", "whole.store"):
+        shutil.copytree(folder / name, tmp_path / name)
+    atlas = tmp_path / "whole.atlas"
+    before = tell_quality(atlas, second_seed=False)
+    assert before["layers"]["3"]["layout"]["stability"] is None
+    told = tell_quality(atlas)
+    layout = told["layers"]["3"]["layout"]
+    assert 0 < layout["stability"] <= 1
+    assert 0 < layout["recall_15"] <= layout["recall_50"] <= 1
+    assert set(told["layers"]["3"]["icons"]) >= {"centre", "robust", "windowed", "strength", "matched"}
+    assert set(told["layers"]["3"]["classes"]) <= set(open_atlas(atlas).classes)
+    shutil.rmtree(tmp_path / "whole.store")  # now it is known, the store is not needed
+    assert tell_quality(atlas)["layers"]["3"]["layout"]["stability"] == layout["stability"]
+    assert verify(atlas) == []
+    assert open_atlas(atlas).complete
+
+
+def test_a_missing_store_is_told(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "whole.atlas", tmp_path / "whole.atlas")
+    with pytest.raises(StoreError, match=r"store of .* is missing .*--no-second-seed"):
+        tell_quality(tmp_path / "whole.atlas")
+    assert tell_quality(tmp_path / "whole.atlas", second_seed=False)["layers"]["1"]["layout"]["recall_15"] > 0
+
+
+def test_lost_figures_are_measured_again(folder: Path, tmp_path: Path) -> None:
+    for name in ("whole.atlas", "whole.store", "whole.work"):
+        shutil.copytree(folder / name, tmp_path / name)
+    for name in ("tiny.toml", "tinynet.py", "pictures.toml"):
+        shutil.copy(folder / name, tmp_path)
+    (tmp_path / "whole.atlas" / "layers" / "0" / "quality.npz").unlink()
+    built = build(tmp_path / "tiny.toml", tmp_path / "whole.atlas", overrides=["icons.levels=1"])
+    assert built.layers[0].quality == open_atlas(folder / "whole.atlas").layers[0].quality
+    assert verify(tmp_path / "whole.atlas") == []
