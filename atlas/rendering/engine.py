@@ -29,11 +29,10 @@ class Recipe:
     """All that decides how the batched engine renders; every field is part of the cache key.
 
     steps: in all; the share `coarse` of them shows the network a smaller picture where it takes one (see
-    `Target.coarse`). rate: Adam's peak rate under a one-cycle schedule that rises for the share `rise` of the steps; more
-    than 28 steps are shorter ones, see `peak`.
-    memory, spread: Adam's two decay rates; so few steps have no use for a long memory. focus: see `attention`.
-    settled: the share of the wobble that is left at the end. deviation: of the random spectrum at the start. decay,
-    gain: see FourierPictures.
+    `Target.coarse`). rate: Adam's peak rate under a one-cycle schedule that rises for the share `rise` of the steps;
+    more than 28 steps are shorter ones, see `peak`. memory, spread: Adam's two decay rates; so few steps have no use
+    for a long memory. focus: see `attention`. settled: the share of the wobble that is left at the end. deviation: of
+    the random spectrum at the start. decay, gain: see FourierPictures.
 
     The defaults were chosen by eye and by score on k-means centres of SqueezeNet 1.0's features.10 other than the
     benchmark's; docs/icons.md has the table.

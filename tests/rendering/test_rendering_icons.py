@@ -93,7 +93,11 @@ def test_a_mean_makes_icons_easier_to_tell_apart() -> None:
 
     plain = render_icons(model, "rectified", directions, size=32, device="cpu", steps=32)
     apart = render_icons(model, "rectified", directions, size=32, device="cpu", steps=32, mean=mean)
-    assert own_contrast(apart) > own_contrast(plain) + 0.1
+    assert own_contrast(apart) > own_contrast(plain) + 0.05
+    assert plain.nearest is not None
+    assert apart.nearest is not None
+    assert (apart.nearest == np.arange(8)).all()
+    assert (plain.nearest == np.arange(8)).sum() <= 6
 
 
 def test_a_start_is_where_an_icon_begins(model: Model, directions: NDArray[np.float32]) -> None:
