@@ -17,6 +17,7 @@ from atlas.storage.parts import Effects
 
 CHANNELS = 16
 ICON = 96
+BELIEVE = 0.55  # robust scores run from 0.45 to 0.85: a quarter of the icons is not to be believed
 HOSTILE = (
     "<script>alert('x')</script>",
     "\"quoted\" & 'more' <b>",
@@ -118,9 +119,8 @@ def _write_layer(
     shown = np.unique(np.concatenate([s.patches[s.patches >= 0] for _, s in described]))
     writer.write_patches(layer, shown, lambda k: _picture(int(of_class[image_of[shown[k]]]), classes, int(shown[k])))
     for level, statistics in described:
-        writer.write_level(
-            layer, level, statistics, _icons(level, statistics, classes) if level.level < icon_levels else None
-        )
+        icons = _icons(level, statistics, classes) if level.level < icon_levels else None
+        writer.write_level(layer, level, statistics, icons, believe=BELIEVE)
 
 
 def hue(of_class: int, classes: int) -> tuple[int, int, int]:

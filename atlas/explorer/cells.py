@@ -74,13 +74,16 @@ class LevelCells:
         pairs = zip(self["effect_class"][cell].tolist(), self["effect_value"][cell].tolist(), strict=True)
         return [[output, number(value)] for output, value in pairs if output >= 0]
 
-    def scores(self, cell: int) -> dict[str, float | None] | None:
-        """Scores of a cell's icon, None without one."""
+    def scores(self, cell: int) -> dict[str, Any] | None:
+        """Scores of a cell's icon, whether to believe it, and the [column, row] it shows instead; None without icon."""
         if not self.level.has_icon[cell]:
             return None
         scores = self.level.scores
         names = ("centre", "robust", "windowed", "strength")
-        return {name: number(getattr(scores, name)[cell], 3) for name in names}
+        told: dict[str, Any] = {name: number(getattr(scores, name)[cell], 3) for name in names}
+        shows = int(self.level.trust.nearest[cell])
+        other = None if shows in (-1, cell) else [int(self["column"][shows]), int(self["row"][shows])]
+        return told | {"believable": bool(self.level.trust.believable[cell]), "shows": other}
 
     def nearest(self, cell: int) -> list[list[float | int | None]]:
         """[column, row, cosine] of the kept cells whose mean activations are most alike, the nearest first."""
@@ -111,6 +114,7 @@ class LevelCells:
             "samples": pack(np.diff(self["start"]).astype(np.uint32)),
             "robust": pack(self.level.scores.robust.astype(np.float32)),
             "real": pack(_mean_cosine(self["patch_cosine"])),
+            "kept": pack(self.level.layout_trust.astype(np.float32)),
         }
 
     def effects_of(self, group: int) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def _layer(shards: Shards, layer: AtlasLayer) -> dict[str, Any]:
         "ends": book.ends,
         "labels": np.bincount(labels[labels >= 0], minlength=len(shards.atlas.classes)).tolist(),
         "effects": any(shards.cells(layer.index, level.number).effect_groups for level in layer.levels),
+        "kept": any(bool(np.isfinite(level.layout_trust).any()) for level in layer.levels),
         "bounds": _bounds(shards, layer),
         "levels": [_level(shards, layer, level.number) for level in layer.levels],
     }

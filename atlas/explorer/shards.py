@@ -158,6 +158,7 @@ class Shards:
             "effects": cells.effects(cell),
             "effectSamples": int(cells["effect_samples"][cell]),
             "near": cells.nearest(cell),
+            "kept": number(cells.level.layout_trust[cell], 3),
             "patches": [self._patch_record(layer, patch, cosine) for patch, cosine in found if patch >= 0],
         }
 

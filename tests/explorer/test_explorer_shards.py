@@ -351,3 +351,18 @@ def test_the_explorer_never_imports_torch(planted: Atlas) -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_scores_say_which_icons_to_believe(planted: Atlas) -> None:
+    cells = Shards(planted).cells(0, 1)
+    believable, nearest = cells.level.trust.believable, cells.level.trust.nearest
+    assert 0 < believable[cells.level.has_icon].sum() < cells.level.has_icon.sum()
+    for cell in np.flatnonzero(cells.level.has_icon):
+        told = cells.scores(int(cell))
+        assert told is not None
+        assert told["believable"] == believable[cell]
+        other = nearest[cell] != cell
+        where = [int(cells["column"][nearest[cell]]), int(cells["row"][nearest[cell]])] if other else None
+        assert told["shows"] == where
+    kept = np.frombuffer(base64.b64decode(cells.table()["kept"]), "<f4")
+    np.testing.assert_array_equal(kept, cells.level.layout_trust)

@@ -476,3 +476,19 @@ def test_more_samples_than_are_drawn_at_once(
         )
         assert drawn[1] == 1
         assert drawn[0] == pytest.approx(inside, abs=1)
+
+
+def test_real_patches_come_first_where_the_icon_is_not_to_be_believed(
+    visit: Visit, served: ServerHandle, planted: Atlas
+) -> None:
+    page = visit(served.url)
+    level = planted.layers[0].levels[shown_level(page)]
+    doubted = level.has_icon & ~level.trust.believable
+    assert doubted.any()
+    for cells, words, first in ((doubted, "Not to be believed", "patches"), (level.trust.believable, "", "portrait")):
+        page.mouse.click(*centre(page, level, int(np.flatnonzero(cells)[0])))
+        page.locator(".panel .patch img[src]").first.wait_for()
+        assert words in page.locator(".panel .verdict").inner_text()
+        order = page.locator(".panel :is(.portrait, .patches)").evaluate_all("all => all.map(one => one.className)")
+        assert order[0] == first
+        page.keyboard.press("Escape")

@@ -37,13 +37,14 @@ function colourModes(header, layer) {
   if (header.predicted) modes.push(["confidence", "Confidence"]);
   if (layer.levels.length > 0) modes.push(["density", "Density"]);
   if (layer.levels.some(({ icons }) => icons > 0)) modes.push(["trust", "Trust in icons"]);
+  if (layer.kept) modes.push(["kept", "Trust in the map"]);
   if (layer.effects) modes.push(["effect", "Effect"]);
   modes.push(["plain", "One colour"]);
   return modes;
 }
 
 /** Modes that colour cells: their frames on the map, and the samples in them. */
-const CELL_MODES = ["density", "trust", "effect"];
+const CELL_MODES = ["density", "trust", "kept", "effect"];
 
 /** The colour of a cell's value: 0 to 1 on the ramp, an effect from against (orange) through pale to for (blue). */
 function valueColour(mode, value) {

@@ -75,11 +75,13 @@ class Overview {
     const ends = {
       density: ["few images", "many"],
       trust: ["do not believe it", "as good as real patches"],
+      kept: ["torn from its neighbours", "among them"],
       effect: ["speaks against", "speaks for"],
     }[colour];
     const words = {
       density: "Images in a cell, on a logarithmic scale; at this level.",
       trust: "How well the network still reads the icon after shifts, turns and blurs, over how well it reads the cell's real patches. Grey: no icon.",
+      kept: `How many of their true nearest neighbours a cell's samples keep on the map; the darkest is ${percent(cells?.values?.most)}. Grey: not measured.`,
       effect: this._effectWords(effect, cells),
     }[colour];
     if (colour === "effect") this.effect.show(effect);
@@ -236,5 +238,5 @@ const passingWords = ({ samples, exact }, total) => `${exact ? "" : "about "}${c
 const headingOf = (mode) =>
   ({
     label: "Labels", prediction: "Predictions", correct: "Correct or wrong", confidence: "Confidence",
-    density: "Density of cells", trust: "Trust in icons", effect: "Effect on one class",
+    density: "Density of cells", trust: "Trust in icons", kept: "Trust in the map", effect: "Effect on one class",
   })[mode] ?? "";

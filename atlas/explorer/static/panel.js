@@ -82,6 +82,7 @@ class Panel {
             h("p", { class: `verdict ${words.tone}` }, words.verdict),
             h("p", {}, words.reason),
             scores ? h("p", {}, strengthWords(scores.strength)) : "",
+            detail.kept === null ? "" : h("p", {}, `On the map its samples keep ${percent(detail.kept)} of their true neighbours.`),
           ),
       this.actions.fine ? this.actions.fine(found) : "",
     );

@@ -35,6 +35,10 @@ function trust(scores, patches) {
   const weak = strength !== null && strength < 0.5;
   const against = real === null ? "" : `; its real patches reach ${figure2(real)}`;
   const seen = `After small shifts, turns and blurs the network still reads it as this cell with cosine ${figure2(robust)}${against}.`;
+  if (scores.believable === false) {
+    const why = scores.shows === null ? "" : ` The network takes it for another cell, column ${scores.shows[0]}, row ${scores.shows[1]}.`;
+    return { verdict: "Not to be believed", tone: "poor", reason: `${seen}${why} Look at the real pictures instead.` };
+  }
   if (robust >= 0.5 && compared >= 0.8 && !weak) return { verdict: "Believable", tone: "good", reason: seen };
   if (robust >= 0.3 && compared >= 0.5) {
     return { verdict: weak ? "Faint" : "Believable in part", tone: "fair", reason: seen };
