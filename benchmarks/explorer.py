@@ -187,10 +187,10 @@ def responses(page: Any, repeats: int) -> dict[str, list[float]]:
 
 
 def users(served: Served, atlas: Atlas, count: int) -> tuple[float, float]:
-    """Let `count` clients ask at once for page, document and first shards: the slowest's seconds, MB a client."""
+    """Let `count` clients ask at once for document, script and first shards: the slowest's seconds, MB a client."""
     token = Editions(atlas.path).newest()[0]
     shards = ["points/0/0/0/0", "density/0", *(f"tile/0/0/{x}/{y}" for x, y in ((0, 0),))]
-    paths = ["", "static/js/bokeh.min.js", *(f"data/{token}/{shard}.json" for shard in shards)]
+    paths = ["static/js/bokeh.min.js", *(f"data/{token}/{shard}.json" for shard in shards)]
     took: list[float] = []
     sessions: list[ClientSession] = []
 

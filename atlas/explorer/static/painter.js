@@ -151,14 +151,15 @@ class Painter {
   _names(context) {
     const { state, view, header } = this.explorer;
     if (!state.names || this.points === null) return [];
-    const stamp = `${this.version}/${view.span.x}/${view.span.y}/${view.scale}`;
+    const [side, part] = [nameSquares(view), nameWindow(view)];
+    const stamp = `${this.version}/${side}/${part}`;
     if (stamp !== this.namesStamp) {
-      const scale = view.size.width;
       this.namesStamp = stamp;
-      const height = Math.min(26, Math.max(17, scale / 90));
-      context.font = `600 ${height * 0.68}px system-ui, sans-serif`;
-      this.names = fittingNames(placesOfNames(this.points, view, header), view, (text) => context.measureText(text).width, height);
+      this.namePlaces = placesOfNames(this.points, header, side, part);
     }
+    const height = Math.min(26, Math.max(17, view.size.width / 90));
+    context.font = `600 ${height * 0.68}px system-ui, sans-serif`;
+    this.names = fittingNames(this.namePlaces, view, (text) => context.measureText(text).width, height);
     return this.names;
   }
 
