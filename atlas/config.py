@@ -140,6 +140,7 @@ class LayoutConfig(_Schema):
     method: Literal["umap", "tsne", "pca"] = "tsne"
     neighbors: Annotated[int, Field(ge=2)] = 15
     metric: Literal["cosine", "euclidean"] = "cosine"
+    fit: Annotated[int, Field(ge=100)] = 250_000  # t-SNE of more samples is fitted on so many, the rest placed
 
 
 class GridConfig(_Schema):

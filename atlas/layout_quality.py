@@ -102,6 +102,7 @@ def _measure_stability(atlas: Atlas, progress: Progress) -> None:
             method=settings["method"],
             neighbors=settings["neighbors"],
             metric=settings["metric"],
+            fit=settings["fit"],
             seed=int(settings["seed"]) + 1,
             progress=prefixed(progress, f"{layer.name}: "),
         )

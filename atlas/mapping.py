@@ -63,6 +63,7 @@ def map_layer(job: Job, store: ActivationStore, index: int, work: Path, progress
             method=config.layout.method,
             neighbors=config.layout.neighbors,
             metric=config.layout.metric,
+            fit=config.layout.fit,
             seed=config.run.seed,
             deterministic=config.run.deterministic,
             progress=prefixed(progress, f"{name}: "),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.errors import LayoutError, nearest
+from atlas.layouts.fitting import choose_fitted, place_among
 from atlas.layouts.neighbors import find_neighbors
 from atlas.layouts.place import fill_unit_square, mark_outliers, place_by_pca, place_by_tsne, place_by_umap
 from atlas.layouts.reduce import COMPONENTS, Metric, Survey, reduce_rows, survey_rows
@@ -19,9 +20,11 @@ from atlas.records import STATES, Layout, Progress, RowKind, silent
 if TYPE_CHECKING:
     from atlas.storage.store import ActivationStore
 
+FIT = 250_000
+"""Above so many distinct rows t-SNE is fitted on a sample, and the rest placed against it."""
 METHODS = ("tsne", "umap", "pca")
 METRICS = ("cosine", "euclidean")
-FITTED, OUTLIER, DUPLICATE = (STATES.index(name) for name in ("fitted", "outlier", "duplicate"))
+FITTED, PLACED, OUTLIER, DUPLICATE = (STATES.index(name) for name in ("fitted", "placed", "outlier", "duplicate"))
 
 
 def compute_layout(
@@ -35,6 +38,7 @@ def compute_layout(
     metric: str = "cosine",
     seed: int = 0,
     deterministic: bool = False,
+    fit: int = FIT,
     progress: Progress = silent,
 ) -> Layout:
     """Lay samples out in the unit square: what lies close together activates the network alike.
@@ -43,13 +47,15 @@ def compute_layout(
     an array (rows, channels). select: the indices of the rows to lay out; the Layout then has these rows, in this
     order. Exact copies are laid out once and share a place; rows with NaN or infinity have no place (NaN, state
     "outlier"); points far from all others are outliers and lie where they lie. The default method is t-SNE: at equal
-    time it keeps three times as many true neighbours as UMAP, and fills the square more evenly. With `deterministic`
+    time it keeps three times as many true neighbours as UMAP, and fills the square more evenly. Of more than `fit`
+    distinct rows t-SNE is fitted on so many, rare classes and wrong predictions among them, and the others are placed
+    against these (state "placed"); UMAP and PCA always take all. With `deterministic`
     one core is used, and the same rows and seed give the same bits.
 
     Raises LayoutError for fewer than 3 distinct finite rows, for as many neighbours as rows, for an unknown method
     or metric; StoreError for an unknown layer.
     """
-    _check_names(method, metric, neighbors)
+    _check_names(method, metric, neighbors, fit)
     source, where = _rows_of(rows, layer, kind, select)
     with _threads(1 if deterministic else None):
         kept = resident(source)
@@ -65,10 +71,17 @@ def compute_layout(
         )
         if np.ptp(points, axis=0).max() <= (1e-6 if metric == "cosine" else 0):
             raise LayoutError(f"the rows of {where} differ in length alone, not in direction: try metric='euclidean'")
-        plane = _place(points, method, neighbors, seed, deterministic, progress)
+        told = _told(rows, layer, kind, select) if method == "tsne" and len(points) > fit else (None, None)
+        chosen = choose_fitted(survey.distinct, fit if method == "tsne" else len(points), *told, seed)
+        fitted = np.isin(survey.distinct, chosen)
+        plane = np.empty((len(points), 2))
+        plane[fitted] = _place(points[fitted], method, neighbors, seed, deterministic, progress)
+        if not fitted.all() and np.isfinite(plane[fitted]).all():
+            threads = 1 if deterministic else _cores()
+            plane[~fitted] = place_among(points, fitted, plane[fitted], seed=seed, threads=threads, progress=progress)
     if not np.isfinite(plane).all():
         raise LayoutError(f"{method} did not converge on {where}: try another method or seed")
-    return _assemble(survey, plane)
+    return _assemble(survey, plane, fitted)
 
 
 def _place(
@@ -85,14 +98,29 @@ def _place(
     return place_by_umap(points, found, seed=seed if deterministic else None, threads=threads, progress=progress)
 
 
-def _assemble(survey: Survey, plane: NDArray[np.float64]) -> Layout:
+def _told(
+    rows: ActivationStore | NDArray[Any],
+    layer: str | None,
+    kind: RowKind | None,
+    select: NDArray[np.integer[Any]] | None,
+) -> tuple[NDArray[np.int64] | None, NDArray[np.bool_] | None]:
+    """Each row's label and whether its image was predicted wrongly; None for an array, which tells neither."""
+    if isinstance(rows, np.ndarray) or not hasattr(rows, "layer"):
+        return None, None
+    image_of = rows.layer(layer).image_of(kind)
+    image = image_of if select is None else image_of[np.asarray(select)]
+    label, prediction = rows.images.label[image].astype(np.int64), rows.images.prediction[image]
+    return label, (label >= 0) & (prediction >= 0) & (label != prediction) if rows.aligned else None
+
+
+def _assemble(survey: Survey, plane: NDArray[np.float64], fitted: NDArray[np.bool_]) -> Layout:
     """Scale the distinct rows' places and hand them on to their copies."""
     distinct = survey.distinct
     outlier = mark_outliers(plane)
     positions = np.full((len(survey.first), 2), np.nan, np.float32)
     state = np.full(len(survey.first), OUTLIER, np.uint8)
     positions[distinct] = fill_unit_square(plane, outlier)
-    state[distinct] = np.where(outlier, OUTLIER, FITTED)
+    state[distinct] = np.where(outlier, OUTLIER, np.where(fitted, FITTED, PLACED))
     copies = np.flatnonzero((survey.first >= 0) & (survey.first != np.arange(len(survey.first))))
     first = survey.first[copies]
     positions[copies] = positions[first]
@@ -124,13 +152,15 @@ def _rows_of(
     return Selected(source, chosen), where
 
 
-def _check_names(method: str, metric: str, neighbors: int) -> None:
+def _check_names(method: str, metric: str, neighbors: int, fit: int) -> None:
     for what, name, known in (("method", method, METHODS), ("metric", metric, METRICS)):
         if name not in known:
             hint = nearest(name, known)
             raise LayoutError(f"there is no layout {what} '{name}'{hint} (known: {', '.join(known)})")
     if neighbors < 2:
         raise LayoutError(f"neighbors is {neighbors}: a layout needs at least 2")
+    if fit <= neighbors:
+        raise LayoutError(f"fit is {fit}: a layout of {neighbors} neighbours is fitted on more rows than these")
 
 
 def _check_enough(survey: Survey, where: str, neighbors: int) -> None:

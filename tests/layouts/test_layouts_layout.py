@@ -185,6 +185,7 @@ def test_selected_rows_are_laid_out_alone() -> None:
         (np.eye(40), {"metric": "cosin"}, "no layout metric 'cosin'; did you mean 'cosine'"),
         (np.eye(40), {"method": "t-sne"}, "no layout method 't-sne'; did you mean 'tsne'"),
         (np.eye(40), {"neighbors": 1}, "neighbors is 1"),
+        (np.eye(40), {"fit": 15}, "fit is 15"),
         (np.eye(40), {"select": np.array([40])}, "outside 0 to 39"),
         (np.ones(7), {}, r"give real numbers \(rows, channels\)"),
         (np.array([["a", "b"]]), {}, "give real numbers"),
