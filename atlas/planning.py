@@ -18,6 +18,7 @@ from atlas.mapping import check_rows
 from atlas.models import layer_shapes
 from atlas.pipeline import atlas_target, is_finished
 from atlas.rendering import render_icons
+from atlas.rendering.icons import DEFAULT_STEPS
 
 # Seconds that a thousand samples take on two cores, neighbours included: t-SNE as seen at 8,000 and 20,000 samples;
 # UMAP and PCA are rougher, and UMAP's first call compiles besides.
@@ -114,7 +115,7 @@ def _seconds_per_icon(job: Job) -> float:
     """Time four icons of random directions for a few steps, and scale it to the pipeline's steps."""
     config = job.config
     tried, count = 8, 4
-    steps = {"batched": 64, "lucent": 128}[config.icons.backend] if config.icons.steps == "auto" else config.icons.steps
+    steps = DEFAULT_STEPS[config.icons.backend] if config.icons.steps == "auto" else config.icons.steps
     if config.icons.levels == 0:
         return 0.0
     name = config.model.layers[0]
