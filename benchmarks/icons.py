@@ -215,19 +215,20 @@ def finer(quick: bool, cache: Path) -> list[Figure]:
 
 
 MEMORY = """
-import resource, sys
+import re, sys
 sys.path.insert(0, sys.argv[1])
 from icon_cells import CASES, find_cells
 from pathlib import Path
 from atlas.rendering import render_icons
+def kilobytes(name):  # not ru_maxrss: a child's begins at its parent's
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 case = CASES["squeezenet"]
 model = case.model()
 directions = find_cells(case, 400, 0, Path(sys.argv[2])).directions
 render_icons(model, case.layer, directions[:1], size=96, steps=2, device="cpu", batch=1)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-count = int(sys.argv[3])
+before, count = kilobytes("VmRSS"), int(sys.argv[3])
 render_icons(model, case.layer, directions[:count], size=96, steps=2, device="cpu", memory=float(sys.argv[4]))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9)
+print((kilobytes("VmHWM") - before) * 1024 / 1e9)
 """
 
 
@@ -239,7 +240,7 @@ def memory(quick: bool, cache: Path) -> list[Figure]:
         command = [sys.executable, "-c", MEMORY, str(Path(__file__).parent), str(cache), str(count), str(setting)]
         return float(subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout)
 
-    some, all_ = (32, 64) if quick else (64, 256)
+    some, all_ = (64, 128) if quick else (128, 400)
     small, few, full = added(all_, 0.2), added(some, 1.0), added(all_, 1.0)
     return [
         Figure(f"memory for {all_} icons, icons.memory 0.2", small, None, "GB", 0.2, "<="),
@@ -266,14 +267,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(options.cache or scratch)
         for name in ("squeezenet", "resnet56") if "quality" in chosen else ():
-            found, icons, cells = compare(CASES[name], count, cache)
-            figures += found
+            compared, icons, cells = compare(CASES[name], count, cache)
+            figures += compared
             if options.sheet:
                 write_sheet(Path(options.sheet).with_stem(f"{Path(options.sheet).stem}-{name}"), icons, cells.patches)
         figures += cross(count, cache) if "cross" in chosen else []
         parts = {"speed": speed, "many": many, "finer": finer, "memory": memory}
         for name in [name for name in parts if name in chosen]:
-            figures += parts[name](options.quick, cache)
+            print(name, flush=True)
+            found = parts[name](options.quick, cache)
+            print("\n".join(f"{figure.name}: {figure.value:.4g} {figure.unit}" for figure in found), flush=True)
+            figures += found
     print()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     report(figures, "icons", options)
