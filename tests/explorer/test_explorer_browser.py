@@ -303,3 +303,20 @@ def test_nothing_overlaps_or_runs_out_of_the_window(visit: Visit, served: Server
     assert frame["top"] >= boxes[".head"]["y"] + boxes[".head"]["height"] - 1
     assert frame["top"] + frame["height"] <= boxes[".status"]["y"] + 1
     assert frame["width"] * frame["height"] > 0.5 * size[0] * size[1]
+
+
+def test_the_map_answers_wherever_nothing_stands_on_it(visit: Visit, served: ServerHandle) -> None:
+    page = visit(served.url)
+    taken = [page.locator(name).bounding_box() for name in (".tools", ".level-line", ".zoom")]
+    frame = page.evaluate(FRAME)
+    script = """([x, y]) => {
+        const root = document.querySelector('.bk-Figure').shadowRoot;
+        return root.elementFromPoint(x, y)?.closest('.over') === null;
+    }"""
+    for x in np.arange(frame["left"] + 4, frame["left"] + frame["width"], 41):
+        for y in np.arange(frame["top"] + 4, frame["top"] + frame["height"], 41):
+            covered = any(
+                b["x"] - 1 <= x <= b["x"] + b["width"] + 1 and b["y"] - 1 <= y <= b["y"] + b["height"] + 1
+                for b in taken
+            )
+            assert covered or page.evaluate(script, [float(x), float(y)]), (x, y)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from looking import EXPLORER, Settle, Visit
-from tiny import write_tiny_pipeline
 
 from atlas.datasets import load_manifest
 from atlas.errors import AtlasError
@@ -18,6 +17,7 @@ from atlas.explorer import Binding, ServerHandle, start_server
 from atlas.explorer.editions import Editions
 from atlas.pipeline import build
 from atlas.storage.atlas import Atlas, open_atlas
+from tests.tiny import write_tiny_pipeline
 
 
 @pytest.fixture(scope="module")

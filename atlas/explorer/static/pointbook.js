@@ -44,6 +44,7 @@ class PointBook {
       this.stamp = stamp;
       this.points = new PointLayer(joinColumns(parts.map((part) => this._open(part)), this.whole ? null : this.cover));
       this.points.share = this.ends[used] / this.total;
+      this.points.area = boxArea(this.cover);
     }
     return this.points;
   }
@@ -91,9 +92,8 @@ class PointBook {
     const { x_range: xs, y_range: ys } = view.figure;
     const clamp = (value) => Math.min(1, Math.max(0, value));
     const seen = [clamp(xs.start), clamp(ys.start), clamp(xs.end), clamp(ys.end)];
-    const area = ([left, bottom, right, top]) => Math.max(1e-12, (right - left) * (top - bottom));
     const inside = this.cover !== null && seen[0] >= this.cover[0] && seen[1] >= this.cover[1] && seen[2] <= this.cover[2] && seen[3] <= this.cover[3];
-    if (inside && area(this.cover) < 5 * area(seen)) return;
+    if (inside && boxArea(this.cover) < 5 * boxArea(seen)) return;
     const [wide, high] = [(seen[2] - seen[0]) * COVER_MARGIN, (seen[3] - seen[1]) * COVER_MARGIN];
     this.cover = [clamp(seen[0] - wide), clamp(seen[1] - high), clamp(seen[2] + wide), clamp(seen[3] + high)];
   }
@@ -126,6 +126,8 @@ class PointBook {
     return this.opened.get(shard);
   }
 }
+
+const boxArea = ([left, bottom, right, top]) => Math.max(1e-12, (right - left) * (top - bottom));
 
 /** The samples of some columns for which keep(i) is true, as columns. */
 function pickColumns(columns, keep) {

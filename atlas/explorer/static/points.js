@@ -8,6 +8,7 @@ class PointLayer {
   /** columns: typed arrays of the same length, as PointBook joins them. */
   constructor(columns) {
     Object.assign(this, columns);
+    this.area = 1; // of the part of the map that they cover
     this._bucket();
     this.live = new Uint8Array(this.length).fill(1);
     this.liveCount = this.length;
@@ -71,7 +72,7 @@ class PointLayer {
 
   /** CSS pixels: small where points are crowded, growing as the map is zoomed. */
   radius(view) {
-    const crowding = Math.sqrt(this.length) / view.scale; // points per CSS pixel along a line
+    const crowding = Math.sqrt(this.length / this.area) / view.scale; // points per CSS pixel along a line
     return Math.min(5, Math.max(1.3, 0.24 / crowding));
   }
 

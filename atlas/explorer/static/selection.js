@@ -98,12 +98,13 @@ class SelectionPanel {
     const whole = header.labelled ? header.layers[this.layer].labels : null;
     const all = whole?.reduce((sum, samples) => sum + samples, 0) || 1;
     const order = [...counts].filter(([index]) => index >= 0).sort((a, b) => b[1] - a[1]);
+    const widest = Math.max(...order.slice(0, BARS).map(([index, samples]) => Math.max(samples / columns.length, whole === null ? 0 : whole[index] / all)));
     const rows = order.slice(0, BARS).map(([index, samples]) => {
       const share = samples / columns.length;
       const usual = whole === null ? null : whole[index] / all;
-      const row = barRow(names[index], share, css(classColour(index)), percent(share, share < 0.1 ? 1 : 0));
+      const row = barRow(names[index], share / widest, css(classColour(index)), percent(share, share < 0.1 ? 1 : 0));
       if (usual !== null) {
-        row.querySelector(".track").append(h("span", { class: "usual", style: { left: `${usual * 100}%` } }));
+        row.querySelector(".track").append(h("span", { class: "usual", style: { left: `${(usual / widest) * 100}%` } }));
         row.title = `${names[index]}: ${percent(share, 1)} of the selection, ${percent(usual, 1)} of all samples`;
       }
       return row;
