@@ -181,9 +181,9 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def bytes_per_icon(target: Target) -> int:
-    """What one icon adds to the peak of a step: what autograd keeps, counted on one pass, and half as much again.
+    """What one icon adds to the peak of a step: what autograd keeps, counted on one pass, and two thirds as much again.
 
-    The half is gradients on their way back and what scoring holds (measured at 0.33 on SqueezeNet's features.10).
+    The rest is gradients on their way back and what scoring holds (half as much, on SqueezeNet's features.10).
     """
     kept: dict[int, int] = {}
 
@@ -197,4 +197,4 @@ def bytes_per_icon(target: Target) -> int:
     grey = torch.full((1, target.channels, *target.feed.size), 0.5, device=target.device, requires_grad=True)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         target.show(grey, fast=True)
-    return sum(kept.values()) * 3 // 2 + grey.nbytes * 16  # the spectrum, its moments, the picture and its warp
+    return sum(kept.values()) * 5 // 3 + grey.nbytes * 16  # the spectrum, its moments, the picture and its warp
