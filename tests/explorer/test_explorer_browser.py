@@ -320,3 +320,13 @@ def test_the_map_answers_wherever_nothing_stands_on_it(visit: Visit, served: Ser
                 for b in taken
             )
             assert covered or page.evaluate(script, [float(x), float(y)]), (x, y)
+
+
+def test_a_narrow_window_reaches_the_filters(visit: Visit, served: ServerHandle) -> None:
+    page = visit(served.url, viewport={"width": 560, "height": 800})
+    assert page.locator(".panel").is_hidden()
+    page.get_by_role("button", name="Filter").click()
+    page.get_by_label("Wrong only").check()
+    page.get_by_role("button", name="Filter").click()
+    assert page.locator(".panel").is_hidden()
+    page.locator(".status").get_by_text("wrong only").wait_for()

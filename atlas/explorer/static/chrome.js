@@ -53,7 +53,7 @@ class Menu {
 }
 
 class Chrome {
-  /** actions: {set(changes), colour(mode), tool(name), zoom(factor), home(), share(), save(kind), places(fit),
+  /** actions: {set(changes), colour(mode), tool(name), zoom(factor), home(), share(), panel(), save(kind), places(fit),
    *  picture(): choose one, or null without a network} */
   constructor(header, actions) {
     Object.assign(this, { header, actions });
@@ -98,6 +98,7 @@ class Chrome {
         this.points.element,
         this.colour.element,
         this.actions.picture ? h("button", { class: "quiet-button", title: "Where does a picture of yours fall? Or drop it on the map.", click: () => this.actions.picture() }, "Your picture") : "",
+        h("button", { class: "quiet-button narrow-only", title: "What is in view, and the filters", click: () => this.actions.panel() }, "Filter"),
         this._saveMenu(),
         header.home === "notebook" ? "" : this._shareButton(),
         help,

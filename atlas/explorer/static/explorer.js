@@ -77,6 +77,10 @@ class Explorer {
       zoom: (factor) => this.view.zoomBy(factor),
       home: () => this.view.goHome(),
       share: () => this.share(),
+      panel: () => {
+        this.panelWanted = !this.panelWanted;
+        this._showPanel(false);
+      },
       save: (kind) => this.painter.save(kind),
       places: (fit) => (fit ? this.fit() : this.showPlaces(null)),
       picture: this.network && (() => this.network.choose()),
@@ -240,7 +244,8 @@ class Explorer {
 
   _showPanel(changed) {
     const { state, panel } = this;
-    this.over.classList.toggle("open", state.selected !== null || state.region.length > 0 || Boolean(this.network?.isOpen));
+    const open = state.selected !== null || state.region.length > 0 || Boolean(this.network?.isOpen);
+    this.over.classList.toggle("open", open || Boolean(this.panelWanted)); // it says so only in a narrow window
     if (state.region.length > 0) this._showSelection();
     else if (state.selected !== null) {
       const found = this.selectedCell();
