@@ -177,11 +177,13 @@ def layout(
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="C", help="Only this class's samples.")
     ] = None,
+    between: Annotated[tuple[str, str] | None, typer.Option(metavar="A B", help="x: difference of effects.")] = None,
     rows: Annotated[
         Literal["positions", "mean", "max", "cls", "center"], typer.Option(help="Which rows of the layer.")
     ] = "positions",
     method: Annotated[Literal["tsne", "umap", "pca"], typer.Option(help="How to lay out.")] = "tsne",
     neighbors: Annotated[int, typer.Option(help="Neighbours of each sample.")] = 15,
+    fit: Annotated[int, typer.Option(min=100, help="Fit t-SNE on so many samples, place the rest.")] = 250_000,
     metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="What is near.")] = "cosine",
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The generator's seed.")] = 0,
     deterministic: Annotated[
@@ -194,7 +196,7 @@ def layout(
     with _progress() as progress:
         counts = write_layout(
             store, layer, out, classes=classes or (), rows=rows, method=method, neighbors=neighbors,
-            metric=metric, seed=seed, deterministic=deterministic, progress=progress,
+            metric=metric, seed=seed, deterministic=deterministic, fit=fit, between=between, progress=progress,
         )  # fmt: skip
     print(f"{out}: " + ", ".join(f"{count:,} {state}" for state, count in counts.items() if count))
 
@@ -270,25 +272,15 @@ def info(path: Annotated[Path, typer.Argument(help="A store or an atlas.")], as_
 @app.command()
 def quality(
     atlas: Annotated[Path, typer.Argument(metavar="ATLAS", help="A NAME.atlas folder.")],
-    second_seed: Annotated[
-        bool, typer.Option(" /--no-second-seed", help="Leave out the stability, which takes a second layout once.")
-    ] = True,
+    second_seed: Annotated[bool, typer.Option(" /--no-second-seed", help="Leave the stability out.")] = True,
     as_json: Json = False,
 ) -> None:
     """Say how far the picture can be trusted: what the layout keeps, how good the icons are."""
-    from atlas.layout_quality import tell_quality
+    from atlas.layout_quality import quality_lines, tell_quality
 
     with _progress() as progress:
         found = tell_quality(atlas, second_seed=second_seed, progress=progress)
-    if as_json:
-        print(json.dumps(found))
-        return
-    for name, layer in found["layers"].items():
-        print(name)
-        for part in ("layout", "icons"):
-            figures = {key: value for key, value in layer[part].items() if key != "states"}
-            told = (f"{key} {'not measured' if value is None else f'{value:.3g}'}" for key, value in figures.items())
-            print(f"  {part}: " + ", ".join(told))
+    print(json.dumps(found) if as_json else "\n".join(quality_lines(found)))
 
 
 @app.command()

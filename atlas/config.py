@@ -141,6 +141,10 @@ class LayoutConfig(_Schema):
     neighbors: Annotated[int, Field(ge=2)] = 15
     metric: Literal["cosine", "euclidean"] = "cosine"
     fit: Annotated[int, Field(ge=100)] = 250_000  # t-SNE of more samples is fitted on so many, the rest placed
+    follow: bool = True  # each layer's layout starts from the one before and is turned onto it
+    classes: list[str] = []  # only samples of these labels; none: all
+    # x is the difference of the effects on these two outputs
+    between: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
 
 
 class GridConfig(_Schema):
@@ -183,6 +187,8 @@ class PipelineConfig(_Schema):
 
     @model_validator(mode="after")
     def _consistent(self) -> PipelineConfig:
+        if self.layout.between and self.layout.rows != "positions" and self.extract.positions:
+            raise ValueError("layout.between needs samples with effects: set layout.rows to 'positions'")
         if self.layout.rows == "positions" and self.extract.positions == 0:
             raise ValueError(
                 "layout.rows is 'positions' but extract.positions is 0: set rows to 'mean', or positions to 1"

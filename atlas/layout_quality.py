@@ -81,6 +81,18 @@ def tell_quality(path: str | Path, *, second_seed: bool = True, progress: Progre
     }
 
 
+def quality_lines(told: dict[str, Any]) -> list[str]:
+    """What `tell_quality` tells, for a person, a line for the layout and one for the icons of each layer."""
+    lines = []
+    for name, layer in told["layers"].items():
+        lines.append(name)
+        for part in ("layout", "icons"):
+            figures = {key: value for key, value in layer[part].items() if not isinstance(value, dict)}
+            said = (f"{key} {'not measured' if value is None else f'{value:.3g}'}" for key, value in figures.items())
+            lines.append(f"  {part}: " + ", ".join(said))
+    return lines
+
+
 def measured_stability(layer: AtlasLayer) -> dict[str, float]:
     """The layer's stability over seeds, {} where it was not measured or cannot be."""
     value = layer.quality.get(STABILITY)

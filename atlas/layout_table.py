@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.errors import ConfigError, nearest
-from atlas.layouts import compute_layout
+from atlas.errors import ConfigError
+from atlas.layouts import compute_layout, layout_between
+from atlas.layouts.layout import FIT
+from atlas.mapping import rows_of_classes
 from atlas.records import STATES, Progress, RowKind, silent
 from atlas.storage import open_store
 from atlas.storage.files import written_beside
@@ -28,12 +30,15 @@ def write_layout(
     metric: str = "cosine",
     seed: int = 0,
     deterministic: bool = False,
+    fit: int = FIT,
+    between: tuple[str, str] | None = None,
     progress: Progress = silent,
 ) -> dict[str, int]:
     """Lay one layer of a store out and write x, y and state of each sample; return the rows in each state.
 
     out ends in .npz, .csv or .parquet: row of the store, image id, label, x, y and state of each sample.
-    classes keeps only these classes' samples. Raises LayerError, LayoutError or ConfigError.
+    classes keeps only these classes' samples; between two outputs, x is the difference of the effects on them.
+    Raises LayerError, LayoutError or ConfigError.
     """
     target = Path(out)
     if target.suffix not in _LAYOUT_WRITERS:
@@ -43,17 +48,19 @@ def write_layout(
     with open_store(store) as opened:
         stored = opened.layer(layer)
         image_of = stored.image_of(rows)
-        select = np.arange(len(image_of))
-        if classes:
-            known = {name: i for i, name in enumerate(opened.classes)}
-            for name in classes:
-                if name not in known:
-                    raise ConfigError(f"{opened.path} has no class '{name}'{nearest(name, known)}")
-            select = np.flatnonzero(np.isin(opened.images.label[image_of], [known[name] for name in classes]))
-        layout = compute_layout(
-            opened, layer=layer, kind=rows, select=select, method=method, neighbors=neighbors,
-            metric=metric, seed=seed, deterministic=deterministic, progress=progress,
-        )  # fmt: skip
+        told: dict[str, Any] = {
+            "layer": layer,
+            "neighbors": neighbors,
+            "metric": metric,
+            "seed": seed,
+            "deterministic": deterministic,
+            "progress": progress,
+        }
+        if between:
+            layout, select = layout_between(opened, *between, **told)
+        else:
+            select = rows_of_classes(opened, image_of, classes)
+            layout = compute_layout(opened, kind=rows, select=select, method=method, fit=fit, **told)
         image = image_of[select]
         label = opened.images.label[image]
         columns = {

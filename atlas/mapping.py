@@ -5,16 +5,18 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atlas.config import fingerprint
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, nearest
 from atlas.job import ENGINE, Job
-from atlas.layouts import bin_into_cells, compute_layout, describe_cells, measure_levels
-from atlas.records import CellStatistics, Layout, Level, Progress, prefixed
+from atlas.layouts import bin_into_cells, compute_layout, describe_cells, layout_between, measure_levels
+from atlas.records import STATES, CellStatistics, Layout, Level, Progress, prefixed
 from atlas.storage import ActivationStore
 from atlas.storage.files import written_beside
 
@@ -43,31 +45,37 @@ def check_rows(job: Job, name: str, kinds: Sequence[str]) -> None:
         raise ConfigError(f"layer '{name}' has no rows of kind '{kind}': set layout.rows to one of {known}")
 
 
-def map_layer(job: Job, store: ActivationStore, index: int, work: Path, progress: Progress) -> MappedLayer:
+def map_layers(job: Job, store: ActivationStore, work: Path, progress: Progress) -> list[MappedLayer]:
+    """Lay all layers out and grid them, each layout started from the one before and turned onto it."""
+    mapped: list[MappedLayer] = []
+    for index in range(len(job.config.model.layers)):
+        mapped.append(_map_layer(job, store, index, mapped[-1].layout if mapped else None, work, progress))
+    return mapped
+
+
+def _map_layer(
+    job: Job, store: ActivationStore, index: int, before: Layout | None, work: Path, progress: Progress
+) -> MappedLayer:
     """Lay one layer out and grid it; the layout is kept in the working folder."""
     config = job.config
     name = config.model.layers[index]
     stored = store.layers[name]
     kind = config.layout.rows
     check_rows(job, name, stored.kinds)
+    rows = stored.rows(kind).shape[0]
+    follows = config.layout.follow and before is not None and len(before.positions) == rows
+    # With rows chosen by class or by effect there is a map of its own for each layer.
+    start = before.positions if before is not None and follows and not config.layout.between else None
     key = fingerprint(
-        [ENGINE, store.fingerprint, name, config.layout.model_dump(), config.run.seed, config.run.deterministic]
+        [
+            *(ENGINE, store.fingerprint, name, config.layout.model_dump(), config.run.seed, config.run.deterministic),
+            None if start is None else blake2b(np.ascontiguousarray(start).tobytes()).hexdigest(),
+        ]
     )
     cached = work / f"layout-{key}.npz"
     layout = _read_layout(cached)
     if layout is None:
-        layout = compute_layout(
-            store,
-            layer=name,
-            kind=kind,
-            method=config.layout.method,
-            neighbors=config.layout.neighbors,
-            metric=config.layout.metric,
-            fit=config.layout.fit,
-            seed=config.run.seed,
-            deterministic=config.run.deterministic,
-            progress=prefixed(progress, f"{name}: "),
-        )
+        layout = _lay_out(job, store, name, start, prefixed(progress, f"{name}: "))
         _save_layout(cached, layout)
     levels = _grid(job, layout, stored.image_of(kind))
     statistics = _describe(job, store, name, levels, progress)
@@ -77,6 +85,47 @@ def map_layer(job: Job, store: ActivationStore, index: int, work: Path, progress
         for level, found in zip(levels, statistics, strict=True)
     )
     return MappedLayer(index, name, layout, levels, statistics)
+
+
+def _lay_out(
+    job: Job, store: ActivationStore, name: str, start: NDArray[np.float32] | None, progress: Progress
+) -> Layout:
+    """The layout that the pipeline asks for; rows of other classes have no place."""
+    config, stored = job.config.layout, store.layers[name]
+    image_of, run = stored.image_of(config.rows), job.config.run
+    told: dict[str, Any] = {
+        "layer": name,
+        "neighbors": config.neighbors,
+        "metric": config.metric,
+        "seed": run.seed,
+        "deterministic": run.deterministic,
+        "progress": progress,
+    }
+    if config.between:
+        layout, rows = layout_between(store, config.between[0], config.between[1], **told)
+    else:
+        rows = rows_of_classes(store, image_of, config.classes)
+        begin = None if start is None else start[rows]
+        layout = compute_layout(
+            store, kind=config.rows, select=rows, method=config.method, fit=config.fit, start=begin, **told
+        )
+    if len(rows) == len(image_of):
+        return layout
+    positions = np.full((len(image_of), 2), np.nan, np.float32)
+    state = np.full(len(image_of), STATES.index("outlier"), np.uint8)
+    positions[rows], state[rows] = layout.positions, layout.state
+    return Layout(positions, state)
+
+
+def rows_of_classes(store: ActivationStore, image_of: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Rows whose images have one of these labels, all rows without any. Raises ConfigError for an unknown class."""
+    if not classes:
+        return np.arange(len(image_of))
+    known = {name: i for i, name in enumerate(store.classes)}
+    for name in classes:
+        if name not in known:
+            raise ConfigError(f"{store.path} has no class '{name}'{nearest(name, known)}")
+    return np.flatnonzero(np.isin(store.images.label[image_of], [known[name] for name in classes]))
 
 
 def _grid(job: Job, layout: Layout, image_of: NDArray[np.int64]) -> tuple[Level, ...]:

@@ -19,7 +19,7 @@ from atlas.extraction import extract
 from atlas.extraction.reading import worker_count
 from atlas.job import Job, open_job, origin_of, provenance_of
 from atlas.layout_quality import judge_layer
-from atlas.mapping import MappedLayer, map_layer
+from atlas.mapping import MappedLayer, map_layers
 from atlas.pictures import cut_patch
 from atlas.records import Icons, Progress, prefixed, silent
 from atlas.rendering import faded, render_icons
@@ -53,7 +53,7 @@ def build(
     work = target.with_suffix(".work")
     store = _extract(job, target.with_suffix(".store"), force=force, progress=progress)
     # Before the atlas is begun: what cannot be laid out must not leave an atlas of that configuration behind.
-    mapped = [map_layer(job, store, index, work, progress) for index in range(len(job.config.model.layers))]
+    mapped = map_layers(job, store, work, progress)
     writer = AtlasWriter(
         target,
         name=target.stem,

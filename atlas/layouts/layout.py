@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.errors import LayoutError, nearest
+from atlas.layouts.comparing import turn_onto
 from atlas.layouts.fitting import choose_fitted, place_among
 from atlas.layouts.neighbors import find_neighbors
 from atlas.layouts.place import fill_unit_square, mark_outliers, place_by_pca, place_by_tsne, place_by_umap
@@ -39,6 +40,8 @@ def compute_layout(
     seed: int = 0,
     deterministic: bool = False,
     fit: int = FIT,
+    start: NDArray[np.floating[Any]] | None = None,
+    line: bool = False,
     progress: Progress = silent,
 ) -> Layout:
     """Lay samples out in the unit square: what lies close together activates the network alike.
@@ -49,14 +52,17 @@ def compute_layout(
     "outlier"); points far from all others are outliers and lie where they lie. The default method is t-SNE: at equal
     time it keeps three times as many true neighbours as UMAP, and fills the square more evenly. Of more than `fit`
     distinct rows t-SNE is fitted on so many, rare classes and wrong predictions among them, and the others are placed
-    against these (state "placed"); UMAP and PCA always take all. With `deterministic`
-    one core is used, and the same rows and seed give the same bits.
+    against these (state "placed"); UMAP and PCA always take all. start (rows, 2), the places of the same samples in
+    another layer say: the layout starts from there and is turned onto them. line: t-SNE in one dimension, x. With
+    `deterministic` one core is used, and the same rows and seed give the same bits.
 
     Raises LayoutError for fewer than 3 distinct finite rows, for as many neighbours as rows, for an unknown method
     or metric; StoreError for an unknown layer.
     """
     _check_names(method, metric, neighbors, fit)
     source, where = _rows_of(rows, layer, kind, select)
+    if start is not None and start.shape != (source.shape[0], 2):
+        raise LayoutError(f"start is {start.shape}, not ({source.shape[0]}, 2): give a place for each row of {where}")
     with _threads(1 if deterministic else None):
         kept = resident(source)
         survey = survey_rows(kept, progress)
@@ -75,17 +81,33 @@ def compute_layout(
         chosen = choose_fitted(survey.distinct, fit if method == "tsne" else len(points), *told, seed)
         fitted = np.isin(survey.distinct, chosen)
         plane = np.empty((len(points), 2))
-        plane[fitted] = _place(points[fitted], method, neighbors, seed, deterministic, progress)
+        begin = None if start is None else _whole(start[survey.distinct][fitted])
+        plane[fitted] = _place(points[fitted], method, neighbors, seed, deterministic, progress, start=begin, line=line)
         if not fitted.all() and np.isfinite(plane[fitted]).all():
             threads = 1 if deterministic else _cores()
             plane[~fitted] = place_among(points, fitted, plane[fitted], seed=seed, threads=threads, progress=progress)
     if not np.isfinite(plane).all():
         raise LayoutError(f"{method} did not converge on {where}: try another method or seed")
-    return _assemble(survey, plane, fitted)
+    return _assemble(survey, plane if start is None else turn_onto(plane, start[survey.distinct]), fitted)
+
+
+def _whole(start: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Places to start from, those without one in the middle."""
+    known = np.isfinite(start).all(axis=1)
+    middle = start[known].mean(axis=0) if known.any() else np.zeros(2)
+    return np.where(known[:, None], start, middle).astype(np.float64)
 
 
 def _place(
-    points: NDArray[np.float32], method: str, neighbors: int, seed: int, deterministic: bool, progress: Progress
+    points: NDArray[np.float32],
+    method: str,
+    neighbors: int,
+    seed: int,
+    deterministic: bool,
+    progress: Progress,
+    *,
+    start: NDArray[np.float64] | None,
+    line: bool,
 ) -> NDArray[np.float64]:
     if method == "pca":
         return place_by_pca(points)
@@ -94,8 +116,9 @@ def _place(
     found = find_neighbors(points, neighbors, seed=seed, threads=threads)
     progress("neighbours", 1, 1)
     if method == "tsne":
-        return place_by_tsne(points, found, seed=seed, threads=threads, progress=progress)
-    return place_by_umap(points, found, seed=seed if deterministic else None, threads=threads, progress=progress)
+        return place_by_tsne(points, found, seed=seed, threads=threads, start=start, line=line, progress=progress)
+    told = seed if deterministic else None
+    return place_by_umap(points, found, seed=told, threads=threads, start=start, progress=progress)
 
 
 def _told(

@@ -69,7 +69,7 @@ def place_by_tsne(
     total, done = sum(phase.iterations for phase in PHASES), 0
     with thread_count(threads):
         for phase in PHASES:
-            rate = np.float32(max(200.0, len(places) / phase.exaggeration))
+            rate = np.float32(len(places) / phase.exaggeration)
             for _ in range(phase.iterations):
                 if line:
                     # Pressed flat over half of the way, so that clusters can still pass one another.
@@ -116,11 +116,13 @@ def place_by_umap(
     *,
     seed: int | None,
     threads: int,
+    start: NDArray[np.floating[Any]] | None = None,
     progress: Progress = silent,
 ) -> NDArray[np.float64]:
-    """Embed by UMAP from the principal components on, over neighbours already found. (rows, components) -> (rows, 2).
+    """Embed by UMAP over neighbours already found, from the principal components on or from `start` (rows, 2).
 
-    With a seed it runs on one core and repeats itself; with None on all. McInnes et al. 2018.
+    (rows, components) -> (rows, 2). With a seed it runs on one core and repeats itself; with None on all.
+    McInnes et al. 2018.
     """
     import umap
 
@@ -128,7 +130,7 @@ def place_by_umap(
     # UMAP counts a point among its own neighbours.
     indices = np.concatenate([np.arange(rows)[:, None], neighbors.indices], axis=1)
     distances = np.concatenate([np.zeros((rows, 1), np.float32), neighbors.distances], axis=1)
-    start = _start(points, 1.0, seed or 0)
+    begin = _start(points if start is None else start, 1.0, seed or 0)
     progress("UMAP", 0, 1)
     with warnings.catch_warnings():
         # It warns that it cannot transform new points without a search index, and that a seed means one core.
@@ -137,7 +139,7 @@ def place_by_umap(
             n_neighbors=k + 1,
             min_dist=0.01,
             metric="euclidean",
-            init=start.astype(np.float32),
+            init=begin.astype(np.float32),
             precomputed_knn=(indices, distances),
             force_approximation_algorithm=True,  # else it ignores the neighbours below 4,096 points
             random_state=seed,

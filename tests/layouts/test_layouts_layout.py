@@ -82,6 +82,16 @@ def test_tsne_keeps_as_many_neighbours_as_scikit_learns() -> None:
     assert recall(compute_layout(x).positions) >= theirs - 0.005
 
 
+def test_few_rows_do_not_fly_apart() -> None:
+    # A step that never falls under 200 suits thousands of rows; 400 it scatters, and half of the neighbours are lost.
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(6, 16))[rng.integers(0, 6, 400)] + 0.4 * rng.normal(size=(400, 16))).astype(np.float32)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    found = find_neighbors(compute_layout(x, deterministic=True).positions, 15).indices
+    true = find_neighbors(unit, 15).indices
+    assert np.mean([len(set(a) & set(b)) / 15 for a, b in zip(true, found, strict=True)]) > 0.5
+
+
 def test_pca_has_the_long_axis_along_x() -> None:
     # An asymmetric cloud: long along channel 0, with a tail to its positive side, short along channel 1.
     rng = np.random.default_rng(0)

@@ -1,0 +1,263 @@
+"""How long layouts take and what they keep, against umap-learn and scikit-learn.
+
+Run: python benchmarks/layout.py [--quick] [--only peers,sklearn,classes,planted,placed,million] [--cache DIR] [--out F]
+
+Recall is the share of a sample's 15 nearest by cosine among the raw activations that are among its 15 nearest on the
+map, 1,500 anchors against all. Each side is run once on few rows before it is timed: nobody's compiling counts.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from extraction import cifar10, imagenet, resnet20, squeezenet
+from reporting import Figure, arguments, report, test_data
+
+PARTS = ("peers", "sklearn", "classes", "planted", "placed", "million")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows with their images and labels."""
+
+    rows: Any
+    image_of: Any
+    label: Any
+    store: Any
+    layer: str
+
+
+def activations(cache: Path, name: str, layer: str, positions: int, side: int = 224) -> Data:
+    """A layer's rows, extracted once and kept."""
+    import atlas
+    from atlas.config import PreprocessConfig
+    from atlas.models import load_model
+
+    model, source = (resnet20(), cifar10()) if name == "cifar" else (squeezenet(), imagenet())
+    if side != 224:
+        model = load_model(
+            "torchvision:squeezenet1_0",
+            checkpoint=test_data() / "weights" / "squeezenet1_0_imagenet.pt",
+            preprocess=PreprocessConfig(resize=side, crop=side, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+            classes=[str(i) for i in range(1000)],
+        )
+    layers = ["layer2", "layer3"] if name == "cifar" else [layer]
+    out = cache / f"{name}-{positions}-{side}.store"
+    store = atlas.extract(source, model, layers, out, positions=positions, effects=0, batch=16 if side > 224 else 64)
+    stored = store.layers[layer]
+    kind = "positions" if positions else "mean"
+    image_of = stored.image_of(kind)
+    return Data(stored.rows(kind)[:], image_of, store.images.label[image_of], store, layer)
+
+
+def truth(rows: Any, anchors: Any, k: int = 15) -> Any:
+    """Each anchor's k nearest rows by cosine, by brute force."""
+    from atlas.findings.ranks import Space, rank_others
+
+    return rank_others(Space(rows, np.ones(len(rows), bool), "cosine"), np.arange(len(rows)), anchors, k).indices
+
+
+def nearest(plane: Any, anchors: Any, k: int = 15) -> Any:
+    from scipy.spatial import cKDTree
+
+    there = np.flatnonzero(np.isfinite(plane).all(axis=1))
+    found = there[cKDTree(plane[there]).query(plane[anchors], k + 1, workers=-1)[1]]
+    own = found == anchors[:, None]
+    return np.take_along_axis(found, np.argsort(own, axis=1, kind="stable")[:, :k], 1)
+
+
+def recall(plane: Any, anchors: Any, true: Any) -> float:
+    there = np.isfinite(plane[anchors]).all(axis=1)
+    pairs = zip(nearest(plane, anchors[there]), true[there], strict=True)
+    return statistics.fmean(len(set(a) & set(b)) / 15 for a, b in pairs)
+
+
+def draw(rows: Any, count: int = 1500) -> Any:
+    return np.sort(np.random.default_rng(0).choice(len(rows), count, replace=False))
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
+    """What the work returns, its seconds on the clock, and of processor time."""
+    clock, processor = time.perf_counter(), time.process_time()
+    done = work()
+    return done, time.perf_counter() - clock, time.process_time() - processor
+
+
+def peer(rows: Any) -> Any:
+    import umap
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return umap.UMAP(metric="cosine", n_neighbors=20, min_dist=0.01).fit_transform(np.asarray(rows, np.float32))
+
+
+def here(rows: Any, method: str) -> Any:
+    import atlas
+
+    return atlas.compute_layout(rows, method=method)
+
+
+def warm_up() -> None:
+    """Compile everything once, on either side."""
+    rows = np.random.default_rng(0).normal(size=(21_000, 32)).astype(np.float32)
+    here(rows, "tsne")
+    here(rows[:5000], "umap")
+    peer(rows[:5000])
+
+
+def peers(cache: Path, quick: bool) -> list[Figure]:
+    data = activations(cache, "imagenet", "features.10", 100)
+    rows = data.rows[:: 4 if quick else 1]
+    anchors = draw(rows)
+    true = truth(rows, anchors)
+    plane, seconds, processor = timed(lambda: peer(rows))
+    base = recall(plane, anchors, true)
+    figures = [Figure("umap-learn on the raw vectors, time", seconds, processor, "s", details={"recall_15": base})]
+    for method, share, times in (("tsne", 1 / 4, 4.0), ("umap", 1 / 3, 1.0)):
+        layout, took, used = timed(lambda method=method: here(rows, method))
+        kept = recall(layout.positions, anchors, true)
+        told = {"seconds": took, "recall_15": kept, "rows": len(rows)}
+        figures += [
+            Figure(f"{method} here: time against umap-learn", took / seconds, used / processor, "x", share, "<=", told),
+            Figure(f"{method} here: recall at 15 ({kept:.3f}) against umap-learn's", kept / base, None, "x", times),
+        ]
+    return figures
+
+
+def sklearn(cache: Path, quick: bool) -> list[Figure]:
+    from sklearn.manifold import TSNE
+
+    data = activations(cache, "imagenet", "features.10", 100)
+    rows = data.rows[:: 20 if quick else 5]
+    anchors = draw(rows)
+    true = truth(rows, anchors)
+    unit = rows.astype(np.float32)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    plane, seconds, processor = timed(lambda: TSNE(init="pca", random_state=0, n_jobs=-1).fit_transform(unit))
+    layout, took, used = timed(lambda: here(rows, "tsne"))
+    base, kept = recall(plane, anchors, true), recall(layout.positions, anchors, true)
+    name = f"t-SNE against scikit-learn's at {len(rows):,}"
+    return [
+        Figure(f"{name}: time", took / seconds, used / processor, "x", 0.2, "<=", {"theirs": seconds, "here": took}),
+        Figure(f"{name}: recall at 15 ({kept:.3f})", kept / base, None, "x", 1.0),
+    ]
+
+
+def classes(cache: Path, quick: bool) -> list[Figure]:
+    """Spearman's correlation of the distances of class centroids, map against raw."""
+    from atlas.findings import measure_quality
+    from atlas.records import Layout
+
+    figures = []
+    for layer in ("layer2", "layer3"):
+        data = activations(cache, "cifar", layer, 1)
+        rows, label = data.rows[:: 4 if quick else 1], data.label[:: 4 if quick else 1]
+        image = np.arange(len(rows))
+
+        def judged(plane: Any, rows: Any = rows, image: Any = image, label: Any = label) -> float:
+            layout = Layout(np.asarray(plane, np.float32), np.zeros(len(plane), np.uint8))
+            return float(measure_quality(rows, layout, image, label, classes=10, anchors=100).centroids or 0)
+
+        base = judged(peer(rows))
+        for method in ("tsne", "umap"):
+            value = judged(here(rows, method).positions)
+            name = f"{method} here: correlation of class centroids, ResNet-20 {layer}; umap-learn"
+            figures.append(Figure(f"{name} {base:.2f}", value, None, "", base))
+    return figures
+
+
+def planted(_: Path, quick: bool) -> list[Figure]:
+    """Gaussian clusters in 64 dimensions, the last of one in a thousand."""
+    from atlas.layouts.neighbors import find_neighbors
+
+    total, rng = 20_000 if quick else 100_000, np.random.default_rng(0)
+    of = np.append(rng.integers(0, 20, total - total // 1000), np.full(total // 1000, 20))
+    rows = (rng.normal(size=(21, 64))[of] + 0.5 * rng.normal(size=(total, 64))).astype(np.float32)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    full = (of[find_neighbors(unit, 15).indices] == of[:, None]).mean()
+    figures = []
+    for method in ("tsne", "umap"):
+        pure = (of[nearest(here(rows, method).positions, np.arange(total))] == of[:, None]).mean(axis=1)
+        for name, value in (("all", pure.mean()), ("the rare one", pure[of == 20].mean())):
+            label = f"{method} here: purity of planted clusters, {name} (full space {full:.3f})"
+            figures.append(Figure(label, float(value), None, "", 0.95))
+    return figures
+
+
+def placed(cache: Path, quick: bool) -> list[Figure]:
+    import atlas
+
+    data = activations(cache, "imagenet", "features.10", 100)
+    rows = data.rows[:: 4 if quick else 1]
+    anchors = draw(rows, 3000)
+    true = truth(rows, anchors)
+    layout = atlas.compute_layout(rows, fit=len(rows) // 2)
+    fitted, others = (recall(layout.positions, anchors[s], true[s]) for s in _states(layout, anchors))
+    there = np.flatnonzero(np.isin(layout.state, (0, 1)))
+    from scipy.spatial import cKDTree
+
+    gap = cKDTree(layout.positions[there]).query(layout.positions[there], 2, workers=-1)[0][:, 1]
+    close = float((gap[layout.state[there] == 1] < 1e-4).mean())
+    name = f"half of {len(rows):,} placed"
+    return [
+        Figure(f"{name}: recall ({others:.3f}) against the fitted ones'", others / fitted, None, "x", 0.6),
+        Figure(f"{name}: share within 1e-4 of another", 100 * close, None, "%", 1.0, "<"),
+    ]
+
+
+def _states(layout: Any, anchors: Any) -> tuple[Any, Any]:
+    return layout.state[anchors] == 0, layout.state[anchors] == 1
+
+
+def million(cache: Path, quick: bool) -> list[Figure]:
+    """The same network at a larger input; compared with the recall of the smaller case."""
+    import atlas
+
+    small = activations(cache, "imagenet", "features.10", 100)
+    anchors = draw(small.rows, 2000)
+    base = recall(here(small.rows, "tsne").positions, anchors, truth(small.rows, anchors))
+    del small
+    data = activations(cache, "imagenet", "features.10", 200 if quick else 1000, side=544)
+    total, store, layer = len(data.rows), data.store, data.layer
+    del data
+    layout, seconds, processor = timed(lambda: atlas.compute_layout(store, layer=layer, kind="positions"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    rows = store.layers[layer].rows("positions")[:]
+    anchors = draw(rows, 2000)
+    kept = recall(layout.positions, anchors, truth(rows, anchors))
+    told = {"recall_15": kept, "states": layout.counts(), "processor_seconds": processor}
+    return [
+        Figure(f"{total:,} x 512: time", seconds, processor, "s", 480, "<=", told),
+        Figure(f"{total:,} x 512: memory at its peak", peak, None, "GB", 4, "<="),
+        Figure(f"{total:,} x 512: recall at 15 ({kept:.3f}) against 100,000's", kept / base, None, "x", 0.6),
+    ]
+
+
+def main() -> None:
+    """Measure the parts that are asked for, and report."""
+    options = arguments(__doc__ or "", only="parts, with commas", cache="folder of the stores, extracted once")
+    wanted = options.only.split(",") if options.only else list(PARTS)
+    if unknown := set(wanted) - set(PARTS):
+        sys.exit(f"--only knows {', '.join(PARTS)}, not {', '.join(unknown)}")
+    cache = Path(options.cache or tempfile.mkdtemp())
+    cache.mkdir(parents=True, exist_ok=True)
+    test_data()
+    warm_up()
+    figures = [figure for name in PARTS if name in wanted for figure in globals()[name](cache, options.quick)]
+    report(figures, "layout", options)
+
+
+if __name__ == "__main__":
+    main()
