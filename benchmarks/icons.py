@@ -94,7 +94,7 @@ def compare(case: Case, count: int, cache: Path) -> tuple[list[Figure], list[tup
         (engine.name, drawn(engine, case, cells.directions, cache)) for engine in [ours(size), *peers(case)]
     ]
     # Steps so that an icon takes what dreamlens' took, by processor time of each one's quickest batch.
-    steps = max(int(28 * found[1][1].processor / found[0][1].processor) // 4 * 4, 28)
+    steps = max(int(24 * found[1][1].processor / found[0][1].processor) // 4 * 4, 24)
     slow = ours(size, steps=steps, name=f"atlas, {size} px, {steps} steps")
     found.insert(1, (slow.name, drawn(slow, case, cells.directions, cache)))
     judged = {name: judge(model, case.layer, cells.directions, icons) for name, icons in found}

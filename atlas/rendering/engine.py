@@ -19,7 +19,7 @@ from atlas.rendering.target import Target
 from atlas.rendering.transforms import Wobble, settle, warp
 
 Slope = Callable[[Tensor, Tensor], Tensor]
-_FULL_RATE_STEPS = 28
+_FULL_RATE_STEPS = 24
 _REDRAWN = 8  # first steps in which a start that excites nothing is drawn anew: one in two succeeds
 ENGINE_VERSION = 3  # part of every cache key: raise it whenever the same settings give other icons
 
@@ -30,7 +30,7 @@ class Recipe:
 
     steps: in all; the share `coarse` of them shows the network a smaller picture where it takes one (see
     `Target.coarse`). rate: Adam's peak rate under a one-cycle schedule that rises for the share `rise` of the steps;
-    more than 28 steps are shorter ones, see `peak`. memory, spread: Adam's two decay rates; so few steps have no use
+    more than 24 steps are shorter ones, see `peak`. memory, spread: Adam's two decay rates; so few steps have no use
     for a long memory. focus: see `attention`. settled: the share of the wobble that is left at the end. deviation: of
     the random spectrum at the start. decay, gain: see FourierPictures.
 
@@ -39,8 +39,8 @@ class Recipe:
     """
 
     steps: int
-    coarse: float = 0.57
-    rate: float = 0.18
+    coarse: float = 0.58
+    rate: float = 0.19
     rise: float = 0.3
     memory: float = 0.5
     spread: float = 0.9
@@ -134,7 +134,7 @@ def ascend(
             up = slope(found.detach(), weights)
             (spectra.grad,) = torch.autograd.grad(found, spectra, up.neg())
         if step < _REDRAWN:
-            _redraw_dead(spectra, spectra.grad, fourier, generators, recipe.deviation)
+            _redraw_dead(spectra, spectra.grad, fourier, generators, recipe.deviation * (step + 2))
         adam.step()
         cycle.step()
     with torch.no_grad():
@@ -150,6 +150,9 @@ def ascend(
 def _redraw_dead(
     spectra: Tensor, gradient: Tensor, fourier: FourierPictures, generators: list[torch.Generator], deviation: float
 ) -> None:
-    """Draw a new start for icons whose gradient is zero: behind a ReLU that is off everywhere, none would ever come."""
+    """Draw a new start for icons whose gradient is zero: behind a ReLU that is off everywhere, none would ever come.
+
+    Bolder from step to step: what faint noise does not wake, strong noise may.
+    """
     for index in (gradient.flatten(1).abs().amax(1) == 0).nonzero().flatten().tolist():
         spectra.data[index] = fourier.draw(generators[index], deviation).to(spectra.device)
