@@ -15,11 +15,14 @@ from atlas.errors import RenderError
 from atlas.models import Model, layer_shapes, resolve_device
 from atlas.models.capture import Tap
 from atlas.rendering.engine import Recipe, ascend
+from atlas.rendering.image import to_float
+from atlas.rendering.objective import window
 from atlas.rendering.target import open_target
 
 Aim = Callable[[Tensor, Tensor], Tensor]
 """What is to be raised: activations (n, positions, channels) and the positions' weights (positions,) -> (n,)."""
 
+_CHUNK = 64  # pictures shown at a time
 _STEPS = 64  # a unit is asked for alone, where an icon's level may have thousands of cells
 
 
@@ -87,12 +90,14 @@ def render_aims(
     steps: int = _STEPS,
     device: str = "auto",
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     tap: Tap = "output",
     recipe: Recipe | None = None,
 ) -> NDArray[np.uint8]:
     """Render one picture for each aim, all in one batch: uint8 (n, size, size, 3).
 
     The same image, transforms and steps as icons', for any function of a layer's activations. recipe replaces steps.
+    seeds: one for each picture, which then does not depend on the others; by default they are counted on from `seed`.
     Raises LayerError, ModelError, and RenderError for a size, a channel or values that cannot be.
     """
     if not aims:
@@ -102,8 +107,32 @@ def render_aims(
     native = model.preprocess.input_shape or (model.preprocess.channels, size, size)
     width = layer_shapes(model, [layer], native, tap=tap)[layer].channels
     slope = functools.partial(_slope, aims)
+    if seeds is None:
+        seeds = [seed * len(aims) + index for index in range(len(aims))]
     with open_target(model, layer, size=size, width=width, device=resolve_device(device), tap=tap) as target:
-        return ascend(target, slope, [seed * len(aims) + index for index in range(len(aims))], recipe or Recipe(steps))
+        return ascend(target, slope, seeds, recipe or Recipe(steps))
+
+
+@torch.no_grad()
+def reached(
+    model: Model, layer: str, images: NDArray[np.uint8], channels: Sequence[int], *, device: str = "auto", tap: Tap
+) -> NDArray[np.float32]:
+    """How strongly each stored picture uint8 (n, size, size, 3) raises its channel: float32 (n,).
+
+    The channel's mean over all positions under `window`, as it is scored for icons.
+    """
+    size = images.shape[1]
+    native = model.preprocess.input_shape or (model.preprocess.channels, size, size)
+    width = layer_shapes(model, [layer], native, tap=tap)[layer].channels
+    with open_target(model, layer, size=size, width=width, device=resolve_device(device), tap=tap) as target:
+        weights = window(target.shape.height, target.shape.width, target.device)
+        pictures = to_float(torch.from_numpy(images), target.channels).to(target.device)
+        found = [
+            torch.einsum("npc,p->nc", target.show(part), weights).gather(1, torch.as_tensor(own, device=target.device))
+            for part, own in zip(pictures.split(_CHUNK), torch.as_tensor(channels)[:, None].split(_CHUNK), strict=True)
+        ]
+    values: NDArray[np.float32] = torch.cat(found)[:, 0].cpu().numpy()
+    return values
 
 
 def _slope(aims: Sequence[Aim], found: Tensor, weights: Tensor) -> Tensor:

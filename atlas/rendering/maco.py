@@ -6,7 +6,6 @@ Fel et al. 2023, "Unlocking Feature Visualization for Deeper Networks with MAgni
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +19,10 @@ from atlas.models import Model, resolve_device
 from atlas.models.capture import Tap
 from atlas.models.light import colour_root
 from atlas.records import FineIcon, Progress, Spectrum, silent
+from atlas.rendering.aims import Aim
 from atlas.rendering.image import to_stored
 from atlas.rendering.objective import window
 from atlas.rendering.target import Target, open_target
-
-Value = Callable[[Tensor, Tensor], Tensor]
-"""What is to be raised: activations (n, positions, channels) and the positions' weights (positions,) -> (n,)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class FineRecipe:
 def render_fine(
     model: Model,
     layer: str,
-    value: Value,
+    aim: Aim,
     spectrum: Spectrum,
     *,
     width: int,
@@ -59,7 +56,7 @@ def render_fine(
     tap: Tap = "output",
     progress: Progress = silent,
 ) -> FineIcon:
-    """Render one picture of size² pixels that raises `value` at a layer with `width` channels.
+    """Render one picture of size² pixels that raises an aim at a layer with `width` channels.
 
     The same call gives the same picture on the same machine. progress is called as ("fine icon", step, steps). Raises
     RenderError for a spectrum of other channels than the network's pictures, and for values that are not finite.
@@ -75,7 +72,7 @@ def render_fine(
     pictures = PhasePictures(spectrum, size, place)
     side = round(size * (recipe.smallest + recipe.largest) / 2)
     with open_target(model, layer, size=side, width=width, device=place, tap=tap) as target:
-        phases, importance = _optimise(target, pictures, value, recipe, generator, progress)
+        phases, importance = _optimise(target, pictures, aim, recipe, generator, progress)
     with torch.no_grad():
         image = to_stored(pictures.pictures(phases))[0].cpu().numpy()
     return FineIcon(image, _shares(importance))
@@ -84,12 +81,12 @@ def render_fine(
 def _optimise(
     target: Target,
     pictures: PhasePictures,
-    value: Value,
+    aim: Aim,
     recipe: FineRecipe,
     generator: torch.Generator,
     progress: Progress,
 ) -> tuple[Tensor, Tensor]:
-    """Raise the value; return the phases, and how much the value hung on each pixel, summed over the steps."""
+    """Raise the aim; return the phases, and how much it hung on each pixel, summed over the steps."""
     phases = pictures.draw(generator)[None].to(target.device).requires_grad_()
     importance = torch.zeros(pictures.size, pictures.size, device=target.device)
     weights = window(target.shape.height, target.shape.width, target.device)
@@ -100,7 +97,7 @@ def _optimise(
             picture = pictures.pictures(phases)
             crops = [_crop(picture, recipe, target.feed.size, generator) for _ in range(recipe.crops)]
             found = target.show(torch.cat(crops), fast=True)
-            goal = value(found, weights).sum()
+            goal = aim(found, weights).sum()
             slope, phases.grad = torch.autograd.grad(goal.neg(), (picture, phases))
         if not bool(torch.isfinite(phases.grad).all()):
             raise RenderError(

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import write_tiny_pipeline
 
 from atlas.datasets import load_manifest
 from atlas.errors import AtlasError, DataError
@@ -19,6 +18,7 @@ from atlas.pipeline import build
 from atlas.storage import open_atlas
 from atlas.workshop import Workshop
 from atlas.workshop.client import LARGEST_PICTURE
+from tests.tiny import write_tiny_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,251 @@
+"""Pictures of single units: what raises one channel of a layer the most, and a page of all of them."""
+
+from __future__ import annotations
+
+import html
+import io
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from atlas.errors import ConfigError, LayerError, StoreError
+from atlas.extraction.spectrum import measure_spectrum
+from atlas.job import Job, open_job
+from atlas.models import layer_shapes
+from atlas.records import LayerShape, Progress, Spectrum, prefixed, silent
+from atlas.rendering.aims import channel, reached, render_aims
+from atlas.rendering.maco import render_fine
+from atlas.storage import ActivationStore, open_store
+from atlas.storage.files import make_folder, written_beside
+
+TOGETHER = 32
+_FINE = 224  # px
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A channel of a layer; number None stands for all of them."""
+
+    layer: str
+    number: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Unit:
+        """Read LAYER:CHANNEL, or LAYER alone. Raises ConfigError."""
+        layer, mark, number = text.rpartition(":")
+        if not mark:
+            return cls(text, None)
+        if not layer or not number.isdecimal():
+            raise ConfigError(f"unit '{text}' is not LAYER:CHANNEL: give a number after the colon, or the layer alone")
+        return cls(layer, int(number))
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """What a store says of a layer's channels: float64 (channels,) each, over so many samples."""
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    samples: int
+
+
+def render_units(
+    pipeline: str | Path,
+    units: Sequence[str],
+    out: str | Path | None = None,
+    *,
+    fine: bool = False,
+    overrides: Sequence[str] = (),
+    progress: Progress = silent,
+) -> list[Path]:
+    """Render what raises units the most (activation maximisation) into a folder; return the files.
+
+    units: LAYER:CHANNEL gives `LAYER_CHANNEL.png`; LAYER alone gives `LAYER.html`, a page of all its channels. fine:
+    single units in high quality, with the spectrum of the pipeline's pictures. out: by default the pipeline's name
+    with .units, here. A store of the same network beside it, NAME.store, adds to the page how the dataset excites
+    each channel, and which ones it never does. Raises ConfigError, LayerError, ModelError or RenderError.
+    """
+    wanted = [Unit.parse(text) for text in units]
+    folder = Path(out) if out is not None else Path(Path(pipeline).stem + ".units")
+    if fine and any(unit.number is None for unit in wanted):
+        raise ConfigError("a page of all channels is not rendered finely: name single units as LAYER:CHANNEL")
+    job = open_job(pipeline, overrides)
+    input_shape = job.model.preprocess.input_shape or (job.model.preprocess.channels, 224, 224)
+    layers = list(dict.fromkeys(unit.layer for unit in wanted))
+    shapes = layer_shapes(job.model, layers, input_shape, tap=job.config.extract.tap)
+    for unit in wanted:
+        wide = shapes[unit.layer].channels
+        if unit.number is not None and unit.number >= wide:
+            raise LayerError(
+                f"layer '{unit.layer}' of {job.model.name} has channels 0 to {wide - 1}, not {unit.number}"
+            )
+    make_folder(folder)
+    written = []
+    for layer in layers:
+        single = sorted({unit.number for unit in wanted if unit.layer == layer and unit.number is not None})
+        if fine:
+            written += _write_fine(job, layer, shapes[layer], single, folder, progress)
+        elif single:
+            images = _rendered(job, layer, single, progress)
+            written += [
+                _write_png(folder / _file_name(layer, n), image) for n, image in zip(single, images, strict=True)
+            ]
+        if any(unit.layer == layer and unit.number is None for unit in wanted):
+            store = _store_of(job, folder)
+            written.append(_write_page(job, layer, shapes[layer], store, folder, progress))
+    return written
+
+
+def _rendered(job: Job, layer: str, numbers: Sequence[int], progress: Progress) -> NDArray[np.uint8]:
+    config, parts = job.config, []
+    for start in range(0, len(numbers), TOGETHER):
+        progress(f"{layer}: units", start, len(numbers))
+        some = numbers[start : start + TOGETHER]
+        parts.append(
+            render_aims(
+                job.model,
+                layer,
+                [channel(number) for number in some],
+                size=config.icons.size,
+                device=config.run.device,
+                seeds=[config.run.seed * 1_000_003 + number for number in some],
+                tap=config.extract.tap,
+            )
+        )
+    progress(f"{layer}: units", len(numbers), len(numbers))
+    return np.concatenate(parts)
+
+
+def _write_fine(
+    job: Job, layer: str, shape: LayerShape, numbers: Sequence[int], folder: Path, progress: Progress
+) -> list[Path]:
+    native = job.model.preprocess.input_shape
+    spectrum = _spectrum(job, folder)
+    written = []
+    for number in numbers:
+        icon = render_fine(
+            job.model,
+            layer,
+            channel(number),
+            spectrum,
+            width=shape.channels,
+            size=_FINE if native is None else min(round(1.5 * max(native[1:])), _FINE),
+            device=job.config.run.device,
+            seed=job.config.run.seed,
+            tap=job.config.extract.tap,
+            progress=prefixed(progress, f"{layer}:{number} "),
+        )
+        pixels = np.dstack([icon.image, icon.importance])
+        written.append(_write_png(folder / _file_name(layer, number), pixels))
+    return written
+
+
+def _spectrum(job: Job, folder: Path) -> Spectrum:
+    store = _store_of(job, folder)
+    found = store.spectrum if store is not None else None
+    if found is None:
+        shape = job.model.preprocess.input_shape
+        if shape is None:
+            raise ConfigError(
+                f"{job.path}: the preprocessing fixes no size, so the pictures' spectrum has to come from a store: run "
+                "'atlas extract' first"
+            )
+        found = measure_spectrum(job.source, job.model.preprocess, shape)
+    if found is None:
+        raise ConfigError(f"{job.source.name} has no picture that can be read: check its manifest")
+    return found
+
+
+def _store_of(job: Job, folder: Path) -> ActivationStore | None:
+    """The store beside the folder that was made with this network; None where there is none."""
+    try:
+        store = open_store(folder.with_suffix(".store"))
+    except StoreError:
+        return None
+    made = store.provenance.get("model", {})
+    return store if made.get("weights") == job.model.weights_hash else None
+
+
+def _write_page(
+    job: Job, layer: str, shape: LayerShape, store: ActivationStore | None, folder: Path, progress: Progress
+) -> Path:
+    """One page with all channels: no script, no other file."""
+    numbers = list(range(shape.channels))
+    moments = _moments(store, layer)
+    images = _rendered(job, layer, numbers, progress)
+    levels = reached(job.model, layer, images, numbers, tap=job.config.extract.tap, device=job.config.run.device)
+    figures = [_figure(number, images[number], float(levels[number]), moments) for number in numbers]
+    where = f"{job.model.name} · layer {layer} · {len(numbers)} channels"
+    seen = ""
+    if moments is not None:
+        name = html.escape(job.source.name)
+        seen = f" Below it stand mean and standard deviation over {moments.samples:,} samples of {name}."
+    page = _PAGE.format(title=html.escape(where), seen=seen, side=job.config.icons.size, figures="\n".join(figures))
+    target = folder / f"{_safe(layer)}.html"
+    with written_beside(target) as beside:
+        beside.write_text(page, encoding="utf-8")
+    return target
+
+
+def _figure(number: int, image: NDArray[np.uint8], level: float, moments: _Moments | None) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "WEBP", quality=88)
+    address = "data:image/webp;base64," + b64encode(buffer.getvalue()).decode()
+    words, dead = f"{level:.3g}" if level > 0 else "not raised", False
+    if moments is not None:
+        mean, deviation = float(moments.mean[number]), float(moments.deviation[number])
+        dead = deviation == 0
+        words = "never moves" if dead else f"{words}<br>{mean:.2g} ± {deviation:.2g}"
+    kind = ' class="dead"' if dead else ""
+    return (
+        f'<figure id="c{number}"{kind}><img src="{address}" alt="what raises channel {number}" loading="lazy">'
+        f"<figcaption><b>{number}</b> {words}</figcaption></figure>"
+    )
+
+
+def _moments(store: ActivationStore | None, layer: str) -> _Moments | None:
+    if store is None or layer not in store.layers:
+        return None
+    found = store.layers[layer].moments_of(store.layers[layer].kinds[0])
+    return _Moments(found.mean, np.sqrt(found.variance), found.count)
+
+
+def _write_png(target: Path, pixels: NDArray[np.uint8]) -> Path:
+    with written_beside(target) as beside:
+        Image.fromarray(pixels).save(beside, "PNG")
+    return target
+
+
+def _file_name(layer: str, number: int) -> str:
+    return f"{_safe(layer)}_{number}.png"
+
+
+def _safe(layer: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in layer)
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<style>
+body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2rem; max-width: 110rem; }}
+h1 {{ font-size: 1.3rem; margin: 0; }} p {{ color: GrayText; max-width: 60rem; }}
+main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(max({side}px, 7rem), 1fr)); gap: 1rem .75rem; }}
+figure {{ margin: 0; }} img {{ width: 100%; border-radius: 6px; display: block; }}
+figcaption {{ font-size: .78rem; color: GrayText; margin-top: .3rem; }} b {{ color: CanvasText; }}
+.dead img {{ opacity: .15; }}
+@media print {{ body {{ margin: 0; }} figure {{ break-inside: avoid; }} }}
+</style></head><body>
+<h1>{title}</h1>
+<p>Each picture was changed step by step until its channel answered as strongly as it could (activation maximisation).
+The number beside a channel's is its mean over the picture.{seen}
+One that is not raised gave no slope to follow from any start.</p>
+<main>
+{figures}
+</main></body></html>
+"""
