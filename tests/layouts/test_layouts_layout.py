@@ -220,7 +220,7 @@ def test_progress_tells_the_stages_in_order() -> None:
     stages = list(dict.fromkeys(stage for stage, _, _ in told))
     assert stages == ["scan rows", "principal components", "projection", "neighbours", "t-SNE"]
     assert all(0 <= done <= total for _, done, total in told)
-    assert told[-1] == ("t-SNE", 260, 260)
+    assert told[-1] == ("t-SNE", 300, 300)
 
 
 SCRIPT = """
