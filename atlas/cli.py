@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from atlas.console import print_table, say_atlas, say_store, show_progress
 from atlas.errors import AtlasError
-
-if TYPE_CHECKING:
-    from atlas.records import Progress
-    from atlas.storage import ActivationStore, Atlas
 
 app = typer.Typer(
     name="atlas",
@@ -32,7 +26,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the pipeline, such as layout.method=umap."),
 ]
-SHOWN_AFTER = 0.5  # seconds until a stage is shown
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that was made from another configuration.")]
 
@@ -85,10 +78,10 @@ def demo(
     """Build the embedded dataset's atlases, honest and shortcut, and open the explorer."""
     from atlas.demo import build_demo
 
-    with _progress() as progress:
+    with show_progress() as progress:
         atlases = build_demo(out, force=force, progress=progress)
     for built in atlases:
-        _say(built)
+        say_atlas(built)
     if serve:
         from atlas.explorer import explore
 
@@ -112,7 +105,7 @@ def layers(
     if as_json:
         print(json.dumps({"model": model, "layers": rows}))
         return
-    _table(rows)
+    print_table(rows)
 
 
 @app.command()
@@ -133,9 +126,9 @@ def build(
         return
     from atlas.pipeline import build as build_atlas
 
-    with _progress() as progress:
+    with show_progress() as progress:
         built = build_atlas(pipeline, out, overrides=overrides or (), force=force, progress=progress)
-    _say(built)
+    say_atlas(built)
     print(f"atlas explore {built.path}")
 
 
@@ -149,9 +142,9 @@ def extract(
     """Run the dataset through the network and keep the activations."""
     from atlas.pipeline import extract_store
 
-    with _progress() as progress:
+    with show_progress() as progress:
         store = extract_store(pipeline, out, overrides=overrides or (), force=force, progress=progress)
-    _say_store(store)
+    say_store(store)
 
 
 @app.command("import")
@@ -164,9 +157,9 @@ def import_(
     """Make a store from activations computed elsewhere."""
     from atlas.importing import import_arrays
 
-    with _progress() as progress:
+    with show_progress() as progress:
         store = import_arrays(arrays, out, layer=layer, force=force, progress=progress)
-    _say_store(store)
+    say_store(store)
 
 
 @app.command()
@@ -193,7 +186,7 @@ def layout(
     """Lay one layer's samples out in two dimensions."""
     from atlas.layout_table import write_layout
 
-    with _progress() as progress:
+    with show_progress() as progress:
         counts = write_layout(
             store, layer, out, classes=classes or (), rows=rows, method=method, neighbors=neighbors,
             metric=metric, seed=seed, deterministic=deterministic, fit=fit, between=between, progress=progress,
@@ -206,16 +199,31 @@ def render(
     pipeline: PipelineFile,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="NAME.atlas", help="The atlas; default: the pipeline's name, here.")
+        Path | None,
+        typer.Option(metavar="NAME.atlas", help="The atlas, or with --unit a folder; default: the pipeline's name."),
     ] = None,
     levels: Annotated[int | None, typer.Option(min=1, help="Render so many levels; default: the pipeline's.")] = None,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LAYER:CHANNEL", help="Render what raises this unit, into --out DIR; LAYER alone: all."),
+    ] = None,
+    fine: Annotated[bool, typer.Option("--fine", help="Single units in high quality.")] = False,
 ) -> None:
-    """Render the icons that a built atlas still lacks, deeper levels too."""
+    """Render the icons that a built atlas still lacks, deeper levels too; or pictures of single units."""
+    if unit:
+        from atlas.units import render_units
+
+        with show_progress() as progress:
+            files = render_units(pipeline, unit, out, fine=fine, overrides=overrides or (), progress=progress)
+        print(*files, sep="\n")
+        return
     from atlas.pipeline import render_levels
 
-    with _progress() as progress:
+    if fine:
+        raise typer.BadParameter("only single units are rendered finely: name one with --unit LAYER:CHANNEL")
+    with show_progress() as progress:
         built = render_levels(pipeline, out, levels=levels, overrides=overrides or (), progress=progress)
-    _say(built)
+    say_atlas(built)
 
 
 @app.command()
@@ -255,7 +263,7 @@ def export(
     """Write a static site that works from file:// and any static host."""
     from atlas.explorer import export as export_site
 
-    with _progress() as progress:
+    with show_progress() as progress:
         page = export_site(atlas, folder, pictures=pictures, force=force, progress=progress)
     print(page)
 
@@ -278,7 +286,7 @@ def quality(
     """Say how far the picture can be trusted: what the layout keeps, how good the icons are."""
     from atlas.layout_quality import quality_lines, tell_quality
 
-    with _progress() as progress:
+    with show_progress() as progress:
         found = tell_quality(atlas, second_seed=second_seed, progress=progress)
     print(json.dumps(found) if as_json else "\n".join(quality_lines(found)))
 
@@ -294,92 +302,3 @@ def verify(path: Annotated[Path, typer.Argument(help="A store or an atlas.")]) -
     if damages:
         raise AtlasError(f"{path} is damaged in {len(damages)} places: restore what is named above, or build it again")
     print(f"{path}: whole")
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Show stages with an estimate on standard error; Ctrl-C says that finished work is kept."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description:<24}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    bars = Bars(*columns, console=Console(stderr=True))
-    started: dict[str, tuple[TaskID, float]] = {}
-
-    def report(stage: str, done: int, total: int) -> None:
-        bars.start()
-        if stage not in started:
-            started[stage] = bars.add_task(stage, total=total, visible=False), time.monotonic()
-        task, since = started[stage]
-        # Stages of a moment would only push the long ones off the screen.
-        bars.update(task, completed=done, total=total, visible=time.monotonic() - since > SHOWN_AFTER)
-
-    try:
-        yield report
-    except KeyboardInterrupt:
-        if started:
-            bars.stop()
-        print("stopped: what is finished is kept, and the same command goes on from there", file=sys.stderr)
-        raise
-    finally:
-        if started:  # an unstarted Progress would still end with an empty line
-            bars.stop()
-
-
-def _say(built: Atlas) -> None:
-    """Print what an atlas holds, what was skipped, and what is worth a warning."""
-    accuracy = "" if built.accuracy is None else f", accuracy {built.accuracy:.1%}"
-    print(f"{built.path}: {len(built.images):,} images{accuracy}")
-    for layer in built.layers:
-        icons = sum(level.header.icons for level in layer.levels)
-        print(f"  {layer.name}: {layer.header.samples:,} samples, {len(layer.levels)} levels, {icons:,} icons")
-    _say_skipped(built.skipped, built.header.notes)
-
-
-def _say_store(store: ActivationStore) -> None:
-    accuracy = "" if store.accuracy is None else f", accuracy {store.accuracy:.1%}"
-    print(f"{store.path}: {len(store):,} images{accuracy}, layers {', '.join(store.layers)}")
-    _say_skipped(store.skipped, store.notes)
-
-
-def _say_skipped(skipped: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
-    if skipped:
-        name, reason = skipped[0]
-        print(f"  skipped {len(skipped):,} pictures; the first is {name}: {reason}")
-    for note in notes:
-        print(f"  {note}")
-
-
-def _table(rows: list[dict[str, Any]]) -> None:
-    """Print rows of equal keys under one another, numbers to the right, nothing cut."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        numeric = all(isinstance(row[name], int | None) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    # A pipe or a narrow terminal must not cut names: a line may run on.
-    Console(width=max(Console().width, 200), markup=False, highlight=False).print(table, soft_wrap=True)
-
-
-def _cell(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case {"kind": kind, "prefix": prefix}:
-            return f"{kind}, {prefix} before the grid" if prefix else str(kind)
-        case [*sides]:
-            return "×".join(map(str, sides))
-        case int():
-            return f"{value:,}"
-    return str(value)

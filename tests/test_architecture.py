@@ -13,6 +13,7 @@ import pytest
 ROOMS = (
     "__main__",
     "cli",
+    "console",
     "demo",
     "explorer",
     "workshop",

@@ -1,0 +1,106 @@
+"""What commands show at the terminal: progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atlas.records import Progress
+    from atlas.storage import ActivationStore, Atlas
+
+SHOWN_AFTER = 0.5  # seconds until a stage is shown
+
+
+@contextmanager
+def show_progress() -> Iterator[Progress]:
+    """Show stages with an estimate on standard error; Ctrl-C says that finished work is kept."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:<24}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    bars = Bars(*columns, console=Console(stderr=True))
+    started: dict[str, tuple[TaskID, float]] = {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        bars.start()
+        if stage not in started:
+            started[stage] = bars.add_task(stage, total=total, visible=False), time.monotonic()
+        task, since = started[stage]
+        # Stages of a moment would only push the long ones off the screen.
+        bars.update(task, completed=done, total=total, visible=time.monotonic() - since > SHOWN_AFTER)
+
+    try:
+        yield report
+    except KeyboardInterrupt:
+        if started:
+            bars.stop()
+        print("stopped: what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise
+    finally:
+        if started:  # an unstarted Progress would still end with an empty line
+            bars.stop()
+
+
+def say_atlas(built: Atlas) -> None:
+    """Print what an atlas holds, what was skipped, and what is worth a warning."""
+    accuracy = "" if built.accuracy is None else f", accuracy {built.accuracy:.1%}"
+    print(f"{built.path}: {len(built.images):,} images{accuracy}")
+    for layer in built.layers:
+        icons = sum(level.header.icons for level in layer.levels)
+        print(f"  {layer.name}: {layer.header.samples:,} samples, {len(layer.levels)} levels, {icons:,} icons")
+    say_skipped(built.skipped, built.header.notes)
+
+
+def say_store(store: ActivationStore) -> None:
+    """Print what a store holds, what was skipped, and what is worth a warning."""
+    accuracy = "" if store.accuracy is None else f", accuracy {store.accuracy:.1%}"
+    print(f"{store.path}: {len(store):,} images{accuracy}, layers {', '.join(store.layers)}")
+    say_skipped(store.skipped, store.notes)
+
+
+def say_skipped(skipped: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
+    """Print how many pictures were skipped, the first of them, and the notes."""
+    if skipped:
+        name, reason = skipped[0]
+        print(f"  skipped {len(skipped):,} pictures; the first is {name}: {reason}")
+    for note in notes:
+        print(f"  {note}")
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows of equal keys under one another, numbers to the right, nothing cut."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        numeric = all(isinstance(row[name], int | None) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    # A pipe or a narrow terminal must not cut names: a line may run on.
+    Console(width=max(Console().width, 200), markup=False, highlight=False).print(table, soft_wrap=True)
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case {"kind": kind, "prefix": prefix}:
+            return f"{kind}, {prefix} before the grid" if prefix else str(kind)
+        case [*sides]:
+            return "×".join(map(str, sides))
+        case int():
+            return f"{value:,}"
+    return str(value)
