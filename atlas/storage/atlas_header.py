@@ -13,7 +13,7 @@ from atlas.errors import StoreError
 from atlas.storage.files import write_json
 
 KIND = "atlas"
-SCHEMA = 1
+SCHEMA = 2
 HEADER = "atlas.json"
 MARKS = "marks.json"
 """The user's own notes: never hashed, never overwritten."""
@@ -133,6 +133,10 @@ def read_header(folder: Path) -> AtlasHeader:
     if schema > SCHEMA:
         raise StoreError(
             f"{folder} has schema {schema}, newer than the {SCHEMA} that this version reads: update activation-atlas"
+        )
+    if schema < SCHEMA:
+        raise StoreError(
+            f"{folder} has schema {schema}, older than the {SCHEMA} that this version reads: build it again with --force"
         )
     return _parse(content, path)
 

@@ -325,7 +325,8 @@ def change(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"schema": 2}, "newer than the 1"),
+        ({"schema": 3}, "newer than the 2"),
+        ({"schema": 1}, "older than the 2"),
         ({"schema": "1"}, "'schema'"),
         ({"kind": "store"}, "not an atlas"),
         ({"images": -1}, "'images'"),
