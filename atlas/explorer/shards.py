@@ -5,7 +5,7 @@ carries as many as fit. Kinds and their numbers:
 
     tile/L/z/tx/ty    8 x 8 cells: counts, labels and effects of each, and the sheet of their icons
     real/L/z/tx/ty    each cell's best real patch, by the same slots
-    detail/L/z/tx/ty  scores, effects and real patches of the same cells
+    detail/L/z/tx/ty  scores, effects, confusions and real patches of the same cells
     patch/L/n         page n of the layer's real patches, 16 on each
     cells/L/z         what colours and filters need of all cells of a level
     effect/L/z/g      effects of classes 16 g to 16 g + 15 in all cells of a level
@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.explorer.cells import LevelCells
+from atlas.explorer.confusions import confusions
 from atlas.explorer.encode import contact_sheet, number, pack, picture_uri
 from atlas.explorer.patchbook import PAGE, PatchBook
 from atlas.explorer.points import MAX_POINTS, PointBook, percents, tally
@@ -158,9 +159,18 @@ class Shards:
             "effects": cells.effects(cell),
             "effectSamples": int(cells["effect_samples"][cell]),
             "near": cells.nearest(cell),
+            "confusions": self._confusions(layer, cells, cell),
             "kept": number(cells.level.layout_trust[cell], 3),
             "patches": [self._patch_record(layer, patch, cosine) for patch, cosine in found if patch >= 0],
         }
+
+    def _confusions(self, layer: int, cells: LevelCells, cell: int) -> dict[str, Any] | None:
+        if not self.atlas.aligned:  # then labels and outputs are numbers of different classes
+            return None
+        level, images = cells.level.level, self.atlas.images
+        members = level.members[level.start[cell] : level.start[cell + 1]]
+        distinct = np.unique(self.atlas.layers[layer].samples.image[members])
+        return confusions(images.label[distinct], images.prediction[distinct])
 
     def _patch_record(self, layer: int, patch: int, cosine: float) -> dict[str, Any]:
         images, samples = self.atlas.images, self.atlas.layers[layer].samples

@@ -38,7 +38,7 @@ class Panel {
       ...this._evidence(found, detail),
       ...(detail === null
         ? [h("p", { class: "quiet" }, "Loading the details …")]
-        : [this._labels(cell), this._effects(detail), this._near(detail), this._ids(detail)]),
+        : [this._labels(cell), this._confusions(detail), this._effects(detail), this._near(detail), this._ids(detail)]),
     );
     if (!again) this.element.scrollTop = 0;
   }
@@ -155,6 +155,19 @@ class Panel {
     const rest = cell.labels.length / 2 - rows.length;
     const more = rest > 0 ? h("p", { class: "quiet" }, `and ${counted(rest, "other label", "other labels")}`) : "";
     return h("section", {}, h("h3", {}, "Images by label"), h("div", { class: "bars" }, rows), more);
+  }
+
+  _confusions({ confusions }) {
+    if (confusions === null || confusions.images === 0) return "";
+    const { classes, outputs } = this.header;
+    const rows = confusions.pairs.map(([label, prediction, images]) => {
+      const swatch = (index) => h("span", { class: "swatch", style: { background: css(classColour(index)) } });
+      const name = h("span", { class: "names" }, swatch(label), h("span", {}, classes[label]), " → ", swatch(prediction), h("span", {}, outputs[prediction]));
+      return h("div", { class: "confusion", title: `labelled ${classes[label]}, predicted ${outputs[prediction]}` }, name, h("span", { class: "figure" }, count(images)));
+    });
+    const more = confusions.others > 0 ? h("p", { class: "quiet" }, `and ${counted(confusions.others, "image")} of other pairs`) : "";
+    const heading = `Wrong: ${counted(confusions.images, "image")}, label → prediction`;
+    return h("section", {}, h("h3", {}, heading), h("div", { class: "bars confusions" }, rows), more);
   }
 
   _effects(detail) {
