@@ -124,7 +124,15 @@ class Bench:
         best = np.einsum("pij,pj->pi", apart, weights).argmin(1)[:, None]
         chosen, likeness = (np.take_along_axis(values, best, 1)[:, 0] for values in (rows[near], cosines))
         return tuple(
-            Place(float(x), float(y), *map(float, middles[i]), float(likeness[i]), int(row), int(samples.image[row]))
+            Place(
+                float(x),
+                float(y),
+                float(middles[i, 0]),
+                float(middles[i, 1]),
+                float(likeness[i]),
+                int(row),
+                int(samples.image[row]),
+            )
             for i, (row, (x, y)) in enumerate(zip(chosen, samples.positions[chosen], strict=True))
         )
 
