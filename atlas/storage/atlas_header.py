@@ -136,7 +136,7 @@ def read_header(folder: Path) -> AtlasHeader:
         )
     if schema < SCHEMA:
         raise StoreError(
-            f"{folder} has schema {schema}, older than the {SCHEMA} that this version reads: delete it and build it again"
+            f"{folder} has schema {schema}, older than the {SCHEMA} that this version reads: delete it and build anew"
         )
     return _parse(content, path)
 
