@@ -19,6 +19,7 @@ SCRIPTS = (
     *(
         "network",
         "panel",
+        "finder",
         "overview",
         "selection",
         "regions",

@@ -21,6 +21,8 @@ from atlas.workshop import Workshop
 
 TOKEN = r"([0-9a-f]{16})"
 MOST_BYTES_OF_A_REGION = 2**16
+MOST_LETTERS_OF_A_SEARCH = 500
+FOUND_TOLD = 50
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,27 @@ class ShardHandler(DeskHandler):
         # The token changes with the atlas, so what it names never does.
         self.set_header("Cache-Control", "private, max-age=31536000, immutable")
         self.finish(body)
+
+
+class FindHandler(DeskHandler):
+    """GET find/TOKEN?q=WORDS: images whose ids hold some words, and how many there are."""
+
+    PATTERN = rf"/find/{TOKEN}"
+
+    async def get(self, token: str) -> None:
+        """Answer with {"found": [[image, id], ...], "images": all}, or 400 for no words or too many."""
+        words = self.get_query_argument("q", "").strip()
+        if not 0 < len(words) <= MOST_LETTERS_OF_A_SEARCH:
+            self.send_error(400)
+            return
+        found = await self.answer(lambda: self._find(token, words))
+        if found is not None:
+            self.finish(found)
+
+    def _find(self, token: str, words: str) -> dict[str, Any]:
+        ids = self.desk.editions(token).edition(token).atlas.images.ids
+        images = ids.containing(words)
+        return {"found": [[image, ids[image]] for image in images[:FOUND_TOLD].tolist()], "images": len(images)}
 
 
 class MarksHandler(DeskHandler):

@@ -23,7 +23,7 @@ from atlas.errors import AtlasError
 from atlas.explorer.access import LOGIN, Access, LoginHandler, TokenAuth, check_binding, is_loopback
 from atlas.explorer.editions import Editions
 from atlas.explorer.figure import figure
-from atlas.explorer.handlers import Desk, DeskHandler, MarksHandler, ShardHandler, TableHandler
+from atlas.explorer.handlers import Desk, DeskHandler, FindHandler, MarksHandler, ShardHandler, TableHandler
 from atlas.explorer.header import page_header
 from atlas.explorer.network import HANDLERS as NETWORK_HANDLERS
 from atlas.storage.atlas import Atlas
@@ -145,7 +145,7 @@ def make_server(
     port = port or free_port(binding.address)
     access = Access(binding.token)
     desk = Desk(library, _hosts(binding, port), access, workshops)
-    answers: tuple[type[DeskHandler], ...] = (ShardHandler, MarksHandler, TableHandler, *NETWORK_HANDLERS)
+    answers: tuple[type[DeskHandler], ...] = (ShardHandler, FindHandler, MarksHandler, TableHandler, *NETWORK_HANDLERS)
     patterns: list[Any] = [(one.PATTERN, one, {"desk": desk}) for one in answers]
     guard: dict[str, Any] = {}
     if access.needed:

@@ -35,6 +35,11 @@ class Ids(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._array.to_pylist())
 
+    def containing(self, words: str) -> NDArray[np.int64]:
+        """Indices of the ids that hold some words anywhere, whatever the case; all for no words."""
+        found = pyarrow.compute.match_substring(self._array, words, ignore_case=True)
+        return np.flatnonzero(found.to_numpy(zero_copy_only=False))
+
     def index_of(self, image_id: str) -> int:
         """Index of an id. Raises StoreError with the nearest id."""
         found = pyarrow.compute.index(self._array, image_id).as_py()

@@ -13,7 +13,7 @@ const INTRODUCTION = [
 const KEYS = [
   ["+ −", "zoom"], ["arrows", "move"], ["0", "the whole map"], ["F", "fit to what is selected"],
   ["[ ]", "coarser, finer level"], ["A", "automatic level"], ["P", "real pictures"], ["S", "samples"],
-  ["C", "next colour"], ["D", "size by density"], ["N", "names of classes"], ["/", "find a class"], ["X", "wrong only"],
+  ["C", "next colour"], ["D", "size by density"], ["N", "names of classes"], ["/", "find a class"], ["I", "find an image"], ["X", "wrong only"],
   ["Enter", "open the middle cell"], ["⇧ arrows", "open the next cell"], ["B", "select a box"],
   ["L", "select with a lasso"], ["W", "draw a walk"], ["V", "move again"], ["U", "copy the link"], ["Esc", "close, clear"],
 ];
@@ -146,7 +146,8 @@ class Chrome {
     this.note.hidden = places === null;
     if (places === null) return;
     const button = (words, fit) => h("button", { class: "quiet-button", click: () => this.actions.places(fit) }, words);
-    this.note.replaceChildren(h("span", {}, `${counted(places.x.length, "place")} of ${id}`), button("Fit", true), button("Clear", false));
+    if (places.x.length === 0) this.note.replaceChildren(h("span", {}, `${id} has no place on this map: it was left out as an outlier`), button("Clear", false));
+    else this.note.replaceChildren(h("span", {}, `${counted(places.x.length, "place")} of ${id}`), button("Fit", true), button("Clear", false));
   }
 
   _zoomButtons() {

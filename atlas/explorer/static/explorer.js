@@ -49,10 +49,11 @@ class Explorer {
       image: (image) => this.showPlaces(image),
       cell: (column, row) => this.set({ selected: { ...this.state.selected, column, row } }),
     });
+    this.finder = canFindImages(header) ? new ImageFinder(header, shards, (image) => this._findImage(image)) : null;
     this.overview = new Overview(header, {
       set: (changes) => this.set(changes),
       filter: (changes) => this.set({ filter: { ...this.state.filter, ...changes } }),
-    });
+    }, this.finder);
     this.selection = new SelectionPanel(header, shards, {
       close: () => this.set({ region: [] }),
       fit: () => this.fit(),
@@ -225,6 +226,7 @@ class Explorer {
     this.panel.refresh(key);
     this.selection.refresh(key);
     this.walk.refresh();
+    this.finder?.refresh();
     if (key.startsWith("points/") && this.selectedSamples === null) this._showPanel(false);
     if (this.panel.content === "waiting") this._showPanel(false);
     this.input?.hoverLater();
@@ -298,6 +300,7 @@ class Explorer {
   async showPlaces(image) {
     this.places = null;
     this.chrome.showPlaces(null);
+    if (this.finder && this.finder.image !== image) this.finder.show(null);
     if (image !== null) {
       const { layer } = this.state;
       const shard = Math.floor(image / IMAGES_PER_SHARD);
@@ -308,6 +311,11 @@ class Explorer {
       this.chrome.showPlaces(this.places, records?.ids[image % IMAGES_PER_SHARD] ?? `image ${image}`);
     }
     this.repaint();
+  }
+
+  async _findImage(image) {
+    await this.showPlaces(image);
+    if (this.places?.x.length > 0) this.fit();
   }
 
   /** The user's own picture: its places on the map, null while they are sought or when it is closed. */
@@ -339,7 +347,8 @@ class Explorer {
     const { region, selected } = this.state;
     const { places } = this;
     if (places !== null && places.x.length > 0) {
-      this.view.fit([Math.min(...places.x), Math.min(...places.y), Math.max(...places.x), Math.max(...places.y)]);
+      const room = 1.5 / (this.layer.levels.at(-1)?.side ?? 8); // a single place is shown among its neighbours
+      this.view.fit([Math.min(...places.x) - room, Math.min(...places.y) - room, Math.max(...places.x) + room, Math.max(...places.y) + room]);
     } else if (region.length > 0) this.view.fit(boxAround(region));
     else if (selected !== null) {
       const { side } = this.layer.levels.find((one) => one.level === selected.level);

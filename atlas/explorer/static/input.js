@@ -165,7 +165,8 @@ class Input {
       n: () => explorer.set({ names: !state.names }),
       c: () => explorer.colour(next(colourModes(explorer.header, explorer.layer).map(([mode]) => mode), state.colour)),
       x: () => explorer.header.aligned && explorer.set({ filter: { ...state.filter, wrong: !state.filter.wrong } }),
-      "/": () => this._search(),
+      "/": () => this._search(explorer.overview.filters.search),
+      i: () => explorer.finder && this._search(explorer.finder.input),
       ...Object.fromEntries(TOOLS.map(([tool, , , key]) => [key, () => this.take(tool)])),
       "[": () => this._lockBy(-1),
       "]": () => this._lockBy(1),
@@ -192,10 +193,11 @@ class Input {
     }
   }
 
-  _search() {
+  _search(field) {
     const { explorer } = this;
     if (explorer.panel.content !== "overview") explorer.set({ selected: null, region: [] });
-    explorer.overview.filters.search.focus();
+    field.focus();
+    field.select();
   }
 
   _lockBy(step) {

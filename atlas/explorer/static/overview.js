@@ -4,8 +4,8 @@ const BARS = 10;
 const MATCHES = 200; // names in the list of a search
 
 class Overview {
-  /** actions: {set(changes), filter(changes), openRegion(region)} */
-  constructor(header, actions) {
+  /** actions: {set(changes), filter(changes)}; finder: an ImageFinder, or null where ids cannot be searched. */
+  constructor(header, actions, finder) {
     Object.assign(this, { header, actions });
     this.summary = h("p", { class: "quiet" });
     this.legend = h("section", { class: "legend" });
@@ -13,7 +13,7 @@ class Overview {
     this.effect = new NamePicker("effect-class", header.outputs, "Effect on which class?", (effect) => actions.set({ effect }));
     this.regions = h("section", { class: "regions" });
     this.hint = h("p", { class: "hint" }, "Point at a cell to see what it holds; click it for its real pictures. Press ? for the keys.");
-    this.body = [h("h2", {}, "In view"), this.summary, this.legend, this.filters.element, this.regions, this.hint];
+    this.body = [h("h2", {}, "In view"), this.summary, ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions, this.hint];
   }
 
   /** Bring all to a state. census: of the drawn points in view; passing: what the filter leaves; scale: of values. */
