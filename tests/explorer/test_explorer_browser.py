@@ -229,6 +229,37 @@ def test_real_pictures_at_one_key(visit: Visit, served: ServerHandle, planted: A
     assert np.abs(after - before).max() > 60
 
 
+def test_icon_and_real_picture_share_a_cell(visit: Visit, served: ServerHandle, planted: Atlas, settle: Settle) -> None:
+    page = visit(served.url)
+    level = planted.layers[0].levels[shown_level(page)]
+    for _ in range(2):
+        page.keyboard.press("p")
+    page.wait_for_timeout(150)
+    settle(page)
+    page.wait_for_timeout(250)
+    assert page.get_by_role("button", name="Both").get_attribute("aria-pressed") == "true"
+    seen = pixels(page)
+    cell = largest_cell(level)
+    x, y = centre(page, level, cell)
+    width = float(data(page, "cellPx"))
+    icon, patch = level.icon(cell).astype(int), planted.layers[0].patch(int(level.patches[cell, 0])).astype(int)
+    told_apart = 0
+    for u, v in ((0.1, 0.3), (0.3, 0.1), (0.15, 0.6), (0.9, 0.6), (0.6, 0.9), (0.9, 0.3), (0.7, 0.7)):
+        wanted, other = (icon, patch) if u + v < 1 else (patch, icon)
+        at = seen[round(y + (v - 0.5) * width), round(x + (u - 0.5) * width)]
+
+        def near(picture: np.ndarray, at: np.ndarray = at, u: float = u, v: float = v) -> int:
+            side = len(picture)
+            rows, columns = (slice(max(0, int(side * s) - 4), int(side * s) + 5) for s in (v, u))
+            return int(np.abs(picture[rows, columns].reshape(-1, 3) - at).max(axis=1).min())
+
+        assert near(wanted) < 40, (u, v)
+        told_apart += near(other) > 40
+    assert told_apart >= 2
+    page.wait_for_timeout(400)
+    assert "show=both" in page.url
+
+
 def test_hostile_names_stay_text(visit: Visit, hostile: Atlas, settle: Settle) -> None:
     with start_server(hostile) as handle:
         page = visit(handle.url)

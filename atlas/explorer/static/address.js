@@ -3,7 +3,7 @@
  * Only what differs from the first view is written. Reading takes nothing on trust: what is no number, or none that
  * this atlas has, is left out. Names of files and classes never stand in it. */
 
-const SHOWN = ["icons", "pictures"];
+const SHOWN = ["icons", "pictures", "both"];
 const SAMPLES = ["off", "over", "only"];
 const GRAIN = 1e4; // places in ten-thousandths of the map: a third of a pixel at the deepest useful zoom
 const MOST_CORNERS = 400;

@@ -12,7 +12,7 @@ const INTRODUCTION = [
 
 const KEYS = [
   ["+ −", "zoom"], ["arrows", "move"], ["0", "the whole map"], ["F", "fit to what is selected"],
-  ["[ ]", "coarser, finer level"], ["A", "automatic level"], ["P", "real pictures"], ["S", "samples"],
+  ["[ ]", "coarser, finer level"], ["A", "automatic level"], ["P", "real pictures, both"], ["S", "samples"],
   ["C", "next colour"], ["D", "size by density"], ["N", "names of classes"], ["/", "find a class"], ["I", "find an image"], ["X", "wrong only"],
   ["Enter", "open the middle cell"], ["⇧ arrows", "open the next cell"], ["B", "select a box"],
   ["L", "select with a lasso"], ["W", "draw a walk"], ["V", "move again"], ["U", "copy the link"], ["Esc", "close, clear"],
@@ -200,7 +200,7 @@ class Chrome {
     this._showLevels(state, layer);
     const grid = level === null ? "No level is rendered yet" : `Level ${level.level} · ${level.side} × ${level.side} cells`;
     const held = state.locked !== null && level !== null && level.level !== state.locked;
-    const real = level !== null && level.icons === 0 && state.cells === "icons" ? " · real pictures: no icons rendered" : "";
+    const real = level !== null && level.icons === 0 && state.cells !== "pictures" ? " · real pictures: no icons rendered" : "";
     const words = `${grid}${held ? ` · level ${state.locked} when you zoom in` : ""}${real}${loading ? " · loading …" : ""}`;
     if (this.levelWords.textContent !== words) this.levelWords.textContent = words;
     const line = this._counts(layer, points, state, passing, book);
@@ -260,7 +260,8 @@ const introduction = () => [h("h2", {}, "What am I looking at?"), h("ol", {}, IN
 
 const cellChoices = (header) => {
   const icons = ["icons", "Icons", "What the network looks for"];
-  return header.pictures ? [icons, ["pictures", "Pictures", "P: each cell's most typical real picture"]] : [icons];
+  const pictures = ["pictures", "Pictures", "P: each cell's most typical real picture"];
+  return header.pictures ? [icons, pictures, ["both", "Both", "P: the icon, cut by the real picture"]] : [icons];
 };
 
 /** A hover card's content for a cell. */

@@ -159,7 +159,7 @@ class Input {
       ArrowDown: arrow(0, -1),
       Enter: () => explorer.select(this._found({ x: view.frame.width / 2, y: view.frame.height / 2 })),
       f: () => explorer.fit(),
-      p: () => explorer.header.pictures && explorer.set({ cells: next(["icons", "pictures"], state.cells) }),
+      p: () => explorer.header.pictures && explorer.set({ cells: next(SHOWN, state.cells) }),
       s: () => explorer.set({ points: next(["off", "over", "only"], state.points) }),
       d: () => explorer.set({ density: !state.density }),
       n: () => explorer.set({ names: !state.names }),

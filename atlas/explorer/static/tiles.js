@@ -113,9 +113,11 @@ class TileLayer {
     return this.header.pictures && (this.look.cells === "pictures" || level.icons === 0);
   }
 
-  /** The sheet that a tile shows: {image, size, real}, or null while it is on its way. */
-  sheet(tile, layer, level) {
-    return this._showsReal(level) ? this.realSheet(tile, layer) : this.iconSheet(tile, layer);
+  /** The sheets that a tile shows, one over the other: {image, size, real} each, or null while it is on its way. */
+  sheets(tile, layer, level) {
+    if (this._showsReal(level)) return [this.realSheet(tile, layer)];
+    const icons = this.iconSheet(tile, layer);
+    return this.header.pictures && this.look.cells === "both" ? [icons, this.realSheet(tile, layer)] : [icons];
   }
 
   iconSheet(tile, layer) {
@@ -137,29 +139,36 @@ class TileLayer {
 
   _composed(tile, layer, level) {
     if (tile.canvas !== null && tile.stamp === this.stamp) return tile.canvas;
-    const sheet = this.sheet(tile, layer, level);
-    if (sheet === null) return tile.canvas; // the old look stays until the new one is there
-    const side = TILE_SIDE * sheet.size;
+    const sheets = this.sheets(tile, layer, level);
+    if (sheets.includes(null)) return tile.canvas; // the old look stays until the new one is there
+    const size = Math.max(...sheets.map((sheet) => sheet.size));
+    const side = TILE_SIDE * size;
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = side;
     const context = canvas.getContext("2d", { alpha: false });
     context.fillStyle = this.look.ground;
     context.fillRect(0, 0, side, side);
     context.imageSmoothingQuality = "high";
-    for (const cell of tile.cells) this._drawCell(context, cell, sheet, level.dense);
+    for (const cell of tile.cells) this._drawCell(context, cell, sheets, size, level.dense);
     tile.born = tile.canvas === null ? performance.now() : -Infinity;
     tile.canvas = canvas;
     tile.stamp = this.stamp;
     return canvas;
   }
 
-  _drawCell(context, cell, { image, size, real }, dense) {
+  _drawCell(context, cell, sheets, size, dense) {
     const share = this.look.density ? this.sizeOf(cell, dense) : FULL_SHARE;
-    const [x, y] = [(cell.slot % TILE_SIDE) * size, Math.floor(cell.slot / TILE_SIDE) * size];
-    if (image !== null && (real ? cell.real : cell.icon)) {
-      const inset = (size * (1 - share)) / 2;
-      context.drawImage(image, x, y, size, size, x + inset, y + inset, size * share, size * share);
-    } else {
+    const [column, line] = [cell.slot % TILE_SIDE, Math.floor(cell.slot / TILE_SIDE)];
+    const [x, y] = [column * size, line * size];
+    const there = sheets.filter(({ image, real }) => image !== null && (real ? cell.real : cell.icon));
+    const [left, top, side] = [x + (size * (1 - share)) / 2, y + (size * (1 - share)) / 2, size * share];
+    there.forEach((sheet, i) => {
+      context.save();
+      if (i > 0) cutLowerRight(context, left, top, side, this.look.ground);
+      context.drawImage(sheet.image, column * sheet.size, line * sheet.size, sheet.size, sheet.size, left, top, side, side);
+      context.restore();
+    });
+    if (there.length === 0) {
       // Too few images for an icon: a dot says that there is something.
       context.fillStyle = this.look.dot;
       context.beginPath();
@@ -253,6 +262,20 @@ class TileLayer {
     const cell = tile?.bySlot[slot] ?? null;
     return cell === null ? null : { cell, tile, slot, column, row, layer, level };
   }
+}
+
+/** Let what is drawn next into the lower right half of a square alone, beyond a hair of ground. Along the diagonal,
+ * because halves side by side look like two cells, and a small inset hides what the patch shows. */
+function cutLowerRight(context, left, top, side, ground) {
+  context.beginPath();
+  context.moveTo(left + side, top);
+  context.lineTo(left + side, top + side);
+  context.lineTo(left, top + side);
+  context.closePath();
+  context.strokeStyle = ground;
+  context.lineWidth = side / 24;
+  context.stroke();
+  context.clip();
 }
 
 /** Pictures by slot, drawn onto one sheet of a tile when all are decoded; ready() is called then. */
