@@ -117,8 +117,7 @@ def _place(
     progress("neighbours", 1, 1)
     if method == "tsne":
         return place_by_tsne(points, found, seed=seed, threads=threads, start=start, line=line, progress=progress)
-    told = seed if deterministic else None
-    return place_by_umap(points, found, seed=told, threads=threads, start=start, progress=progress)
+    return place_by_umap(points, found, seed=seed, threads=threads, start=start, progress=progress)
 
 
 def _told(
