@@ -27,6 +27,9 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the pipeline, such as layout.method=umap."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
+Columns = Annotated[
+    Path | None, typer.Option(metavar="FILE.csv", help="Colour by this table's columns; its column 'id' names images.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that was made from another configuration.")]
 
 
@@ -245,12 +248,14 @@ def explore(
         list[Path] | None,
         typer.Option(metavar="PIPELINE.toml", help="Run this network on request; one for each atlas, in order."),
     ] = None,
+    columns: Columns = None,
 ) -> None:
     """Serve the explorer, on this machine alone unless an address and a token say otherwise."""
     from atlas.explorer import Binding
     from atlas.explorer import explore as serve
 
-    serve(atlas, port=port, show=show, binding=Binding(address, token, tuple(origin or ())), pipelines=pipeline or ())
+    binding = Binding(address, token, tuple(origin or ()))
+    serve(atlas, port=port, show=show, binding=binding, pipelines=pipeline or (), columns=columns)
 
 
 @app.command()
@@ -258,13 +263,14 @@ def export(
     atlas: Annotated[Path, typer.Argument(metavar="ATLAS", help="A NAME.atlas folder.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder.")],
     pictures: Annotated[bool, typer.Option(" /--no-pictures", help="Leave the dataset's pictures out.")] = True,
+    columns: Columns = None,
     force: Force = False,
 ) -> None:
     """Write a static site that works from file:// and any static host."""
     from atlas.explorer import export as export_site
 
     with show_progress() as progress:
-        page = export_site(atlas, folder, pictures=pictures, force=force, progress=progress)
+        page = export_site(atlas, folder, pictures=pictures, force=force, columns=columns, progress=progress)
     print(page)
 
 

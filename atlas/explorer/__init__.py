@@ -22,19 +22,21 @@ def explore(
     show: bool = True,
     binding: Binding = LOCAL,
     pipelines: Sequence[str | Path] = (),
+    columns: str | Path | None = None,
 ) -> None:
     """Explore an atlas, or several: in a notebook as the cell's output, elsewhere in the browser until Ctrl-C.
 
     The server binds 127.0.0.1 at `port` (0: a free one) unless `binding` says otherwise; with show=False no browser is
     opened. pipelines: for each atlas, in order, the pipeline file that it was made with; its network then places
-    pictures that are dropped on the map, and renders single icons of high quality. Raises AtlasError when an atlas
-    cannot be opened, the port is taken, or strangers would be let in.
+    pictures that are dropped on the map, and renders single icons of high quality. columns: a CSV with a column `id`,
+    by whose other columns samples can be coloured. Raises AtlasError when an atlas or the CSV cannot be read, the port
+    is taken, or strangers would be let in.
     """
     if in_notebook():
         for one in [atlas] if isinstance(atlas, Atlas | str | Path) else atlas:
-            show_in_notebook(one if isinstance(one, Atlas) else open_atlas(one))
+            show_in_notebook(one if isinstance(one, Atlas) else open_atlas(one), columns=columns)
         return
-    with start_server(atlas, port=port, binding=binding, pipelines=pipelines) as handle:
+    with start_server(atlas, port=port, binding=binding, pipelines=pipelines, columns=columns) as handle:
         print(f"{handle.url}  (Ctrl-C ends it)", flush=True)
         if show:
             webbrowser.open(handle.url)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError
+from atlas.explorer.columns import ColumnTable, Joined
 from atlas.explorer.encode import to_json
 from atlas.explorer.shards import Shards
 from atlas.storage.atlas import open_atlas
@@ -22,13 +24,14 @@ EDITIONS_KEPT = 4
 class Editions:
     """An atlas as it grows: each state of its folder has a token, and the shards of the last few stay at hand."""
 
-    def __init__(self, path: Path, *, pictures: bool = True) -> None:
-        self._path, self._pictures = path, pictures
+    def __init__(self, path: Path, *, pictures: bool = True, columns: ColumnTable | None = None) -> None:
+        self._path, self._pictures, self._columns = path, pictures, columns
         self._shards: OrderedDict[str, Shards] = OrderedDict()
         self._seen: tuple[int, str] | None = None
         self._cache: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
         self._cached = 0
         self._lock = threading.RLock()
+        self.words = ""  # on the columns' ids without a counterpart
 
     @property
     def path(self) -> Path:
@@ -55,7 +58,13 @@ class Editions:
     def _open(self, header: Path, changed: int) -> None:
         atlas = open_atlas(self._path)
         token = hash_file(header)[:16]
-        self._shards[token] = Shards(atlas, pictures=self._pictures)
+        joined = Joined()
+        if self._columns is not None:
+            # Browsers keep what a token names, so other columns need another token.
+            token = hashlib.sha256(f"{token}{self._columns.digest}".encode()).hexdigest()[:16]
+            joined = self._columns.join(atlas.images.ids)
+        self._shards[token] = Shards(atlas, pictures=self._pictures, columns=joined.columns)
+        self.words = joined.words
         self._seen = changed, token
         while len(self._shards) > EDITIONS_KEPT:
             self._shards.popitem(last=False)

@@ -54,6 +54,7 @@ def page_header(
         "notes": list(notes),
         "atlases": [list(pair) for pair in others],
         "network": network,
+        "columns": [column.summary() for column in shards.columns],
         "layers": _layers(shards),
     }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 from typing import Any
 
 from bokeh.embed import file_html
 from bokeh.resources import INLINE
 
+from atlas.explorer.columns import Column, ColumnTable, Joined
 from atlas.explorer.encode import to_json
 from atlas.explorer.figure import PAGE, figure
 from atlas.explorer.header import page_header
@@ -29,13 +31,13 @@ def in_notebook() -> bool:
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
-def notebook_html(atlas: Atlas, *, budget: int = BUDGET, height: int = HEIGHT) -> str:
+def notebook_html(atlas: Atlas, *, budget: int = BUDGET, height: int = HEIGHT, columns: tuple[Column, ...] = ()) -> str:
     """The HTML of an output cell: a frame with the whole explorer, at most `budget` bytes of shards in it.
 
     What is looked at first goes in first: coarse levels before deep ones, then the real patches, then single images.
     When something stays out, the status line says so. The frame keeps its keys and styles from the notebook's.
     """
-    shards = Shards(atlas)
+    shards = Shards(atlas, columns=columns)
     inline, left_out = _within_budget(shards, budget)
     document = figure(page_header(shards, "notebook", "notebook", notes=_notes(left_out)), inline)
     page = file_html(document, INLINE, title=document.title, template=PAGE)
@@ -44,11 +46,14 @@ def notebook_html(atlas: Atlas, *, budget: int = BUDGET, height: int = HEIGHT) -
     return f"<div>{frame}</div>"
 
 
-def show_in_notebook(atlas: Atlas) -> None:
-    """Display the explorer as the present cell's output."""
+def show_in_notebook(atlas: Atlas, *, columns: str | Path | None = None) -> None:
+    """Display the explorer as the present cell's output; columns: a CSV of further colours."""
     from IPython.display import HTML, display
 
-    display(HTML(notebook_html(atlas)))
+    joined = Joined() if columns is None else ColumnTable(columns).join(atlas.images.ids)
+    if joined.words:
+        print(joined.words)
+    display(HTML(notebook_html(atlas, columns=joined.columns)))
 
 
 def _within_budget(shards: Shards, budget: int) -> tuple[dict[str, Any], list[tuple[str, tuple[int, ...]]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tornado.ioloop import IOLoop
 
 from atlas.errors import AtlasError
 from atlas.explorer.access import LOGIN, Access, LoginHandler, TokenAuth, check_binding, is_loopback
+from atlas.explorer.columns import ColumnTable
 from atlas.explorer.editions import Editions
 from atlas.explorer.figure import figure
 from atlas.explorer.handlers import Desk, DeskHandler, FindHandler, MarksHandler, ShardHandler, TableHandler
@@ -88,11 +90,13 @@ def start_server(
     port: int = 0,
     binding: Binding = LOCAL,
     pipelines: Sequence[str | Path] = (),
+    columns: str | Path | None = None,
 ) -> ServerHandle:
     """Serve an atlas, or several, on 127.0.0.1 from a thread of its own; port 0 takes a free one.
 
-    pipelines: for each atlas the pipeline file that it was made with, whose network then answers on request. Raises
-    AtlasError when an atlas cannot be opened or the port is taken.
+    pipelines: for each atlas the pipeline file that it was made with, whose network then answers on request. columns: a
+    CSV with a column `id`, whose other columns the map can be coloured by. Raises AtlasError when an atlas or the CSV
+    cannot be read, or the port is taken.
     """
     started: list[tuple[IOLoop, int] | BaseException] = []
     ready = threading.Event()
@@ -100,7 +104,7 @@ def start_server(
     def run() -> None:
         asyncio.set_event_loop(asyncio.new_event_loop())
         try:
-            server = make_server(atlas, port=port, binding=binding, workshops=workshops)
+            server = make_server(atlas, port=port, binding=binding, workshops=workshops, columns=table)
         except (AtlasError, OSError) as error:
             started.append(error)
             ready.set()
@@ -115,6 +119,7 @@ def start_server(
             workshop.close()
 
     workshops = _workshops(_sources(atlas), pipelines)
+    table = None if columns is None else ColumnTable(columns)
     thread = threading.Thread(target=run, name="atlas-explorer", daemon=True)
     thread.start()
     ready.wait()
@@ -130,6 +135,7 @@ def make_server(
     port: int,
     binding: Binding = LOCAL,
     workshops: Mapping[Path, Workshop] = MappingProxyType({}),
+    columns: ColumnTable | None = None,
 ) -> Server:
     """A Bokeh server for one atlas or several, not yet started, on the current event loop.
 
@@ -138,8 +144,10 @@ def make_server(
     AtlasError when an atlas cannot be opened, the port is taken, or the binding would let strangers in.
     """
     check_binding(binding.address, binding.token, binding.origins)
-    library = [Editions(source) for source in _sources(atlas)]
+    library = [Editions(source, columns=columns) for source in _sources(atlas)]
     names = [editions.newest()[1].atlas.name for editions in library]
+    for words in {editions.words: None for editions in library if editions.words}:
+        print(words, file=sys.stderr, flush=True)
     routes = ("/", *(f"/{number}" for number in range(2, len(library) + 1)))
     others = tuple(zip(names, routes, strict=True)) if len(library) > 1 else ()
     port = port or free_port(binding.address)

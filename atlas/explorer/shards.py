@@ -14,6 +14,7 @@ carries as many as fit. Kinds and their numbers:
     tally/L           samples by label, prediction and confidence
     places/L/n        where on the map the samples of images 64 n to 64 n + 63 lie
     names/n           ids of images 4096 n to 4096 n + 4095
+    column/c          column c of the user's own: a code for each image
     image/n           ids, labels, predictions and thumbnails of the same images
 
 L is a layer's index, z a level's number; tx counts from the left, ty from the bottom. In a sheet of a tile the slots
@@ -30,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.explorer.cells import LevelCells
+from atlas.explorer.columns import Column
 from atlas.explorer.confusions import confusions
 from atlas.explorer.encode import contact_sheet, number, pack, picture_uri
 from atlas.explorer.patchbook import PAGE, PatchBook
@@ -47,11 +49,13 @@ Key = tuple[str, tuple[int, ...]]
 class Shards:
     """All shards of one atlas; with pictures=False none holds a picture of the dataset.
 
-    limit: how many samples are drawn at once.
+    limit: how many samples are drawn at once. columns: the user's own, of the atlas's images.
     """
 
-    def __init__(self, atlas: Atlas, *, pictures: bool = True, limit: int = MAX_POINTS) -> None:
-        self.atlas, self.pictures, self.limit = atlas, pictures, limit
+    def __init__(
+        self, atlas: Atlas, *, pictures: bool = True, limit: int = MAX_POINTS, columns: tuple[Column, ...] = ()
+    ) -> None:
+        self.atlas, self.pictures, self.limit, self.columns = atlas, pictures, limit, columns
         self._makers: dict[str, tuple[int, Callable[..., dict[str, Any]]]] = {
             "tile": (4, self._tile),
             "detail": (4, self._detail),
@@ -63,6 +67,7 @@ class Shards:
             "places": (2, self._places),
             "names": (1, self._names),
             "image": (1, self._images),
+            "column": (1, self._column),
         }
         if pictures:
             self._makers |= {"real": (4, self._real), "patch": (2, self._patch)}
@@ -93,6 +98,7 @@ class Shards:
     def all_keys(self) -> Iterator[Key]:
         """Every shard of the atlas, what is looked at first coming first."""
         layers = self.atlas.layers
+        yield from (("column", (index,)) for index in range(len(self.columns)))
         deepest = max((len(layer.levels) for layer in layers), default=0)
         for depth in range(deepest):
             for layer in layers:
@@ -262,6 +268,11 @@ class Shards:
         if not 0 <= first < len(self.atlas.images):
             raise LookupError(f"no images {first} and after")
         return {"ids": self.atlas.images.ids[first : first + IDS_PER_SHARD]}
+
+    def _column(self, column: int) -> dict[str, Any]:
+        if not 0 <= column < len(self.columns):
+            raise LookupError(f"no column {column}")
+        return {"codes": pack(self.columns[column].codes)}
 
     def _images(self, shard: int) -> dict[str, Any]:
         images = self.atlas.images

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 from bokeh.embed import file_html
 from bokeh.resources import INLINE
 
 from atlas.errors import StoreError
+from atlas.explorer.columns import ColumnTable, Joined
 from atlas.explorer.encode import to_json
 from atlas.explorer.figure import PAGE, figure
 from atlas.explorer.header import page_header
@@ -30,19 +32,25 @@ def export(
     *,
     pictures: bool = True,
     force: bool = False,
+    columns: str | Path | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Write an atlas as a static site into a folder and return the path of its page.
 
     With pictures=False the site holds no picture of the dataset: no patch, no thumbnail; icons, counts, names of
     classes and ids of images stay. An earlier export of this atlas is replaced once the new one is whole; that of
-    another atlas only with force. Raises StoreError for the current folder, and for one that holds anything else.
+    another atlas only with force. columns: a CSV with a column `id`, by whose other columns the site can be coloured;
+    it then holds them, numbers in ten steps. Raises AtlasError for an odd CSV, StoreError for the current folder, and
+    for one that holds anything else.
     """
     atlas = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
     folder = Path(folder)
     place = folder.resolve()  # "." and "site/.." have no name to write beside, and a link stays a link
     _refuse_others(place, atlas, force)
-    shards = Shards(atlas, pictures=pictures)
+    joined = Joined() if columns is None else ColumnTable(columns).join(atlas.images.ids)
+    if joined.words:
+        print(joined.words, file=sys.stderr)
+    shards = Shards(atlas, pictures=pictures, columns=joined.columns)
     keys = list(shards.all_keys())
     for shelf in shards.shelves if pictures else ():
         shelf.fill()

@@ -7,6 +7,7 @@ const HUES = [
 ];
 const SHADES = [[0, 0], [0, 0.35], [255, 0.5]]; // towards this grey, by this share
 const UNKNOWN = [0x8a, 0x8f, 0x98];
+const UNKNOWN_CODE = 255;
 const RIGHT = [0x3f, 0x90, 0xda];
 const WRONG = [0xe7, 0x63, 0x00];
 const FOR = [0x1f, 0x6f, 0xc4];
@@ -39,6 +40,7 @@ function colourModes(header, layer) {
   if (layer.levels.some(({ icons }) => icons > 0)) modes.push(["trust", "Trust in icons"]);
   if (layer.kept) modes.push(["kept", "Trust in the map"]);
   if (layer.effects) modes.push(["effect", "Effect"]);
+  header.columns.forEach(({ name }, index) => modes.push([`column${index}`, name]));
   modes.push(["plain", "One colour"]);
   return modes;
 }
@@ -53,8 +55,12 @@ function valueColour(mode, value) {
   return pale.map((from, i) => Math.round(from + (full[i] - from) * Math.min(1, Math.abs(value))));
 }
 
-/** Each sample's group (an index, -1 unknown), the groups' names and colours; cells: {table, values} of a cell mode. */
-function groupPoints(header, points, mode, cells) {
+/** The index of the user's column that a mode is about, null for none. */
+const columnOf = (mode) => (mode.startsWith("column") ? Number(mode.slice(6)) : null);
+
+/** Each sample's group (an index, -1 unknown), the groups' names and colours. cells: {table, values} of a cell mode;
+ * codes: each image's code in the user's column, null while they are on their way. */
+function groupPoints(header, points, mode, cells, codes) {
   const { label, prediction, confidence } = points;
   if (mode === "label") return { group: label, name: (i) => header.classes[i] ?? "no label", colour: classColour };
   if (mode === "prediction") {
@@ -69,8 +75,20 @@ function groupPoints(header, points, mode, cells) {
     const name = (i) => (i < 0 ? "unknown" : `${i * 10} to ${i * 10 + 10} %`);
     return { group, name, colour: (i) => (i < 0 ? UNKNOWN : rampColour((i + 0.5) / 10)), ordered: true };
   }
+  if (columnOf(mode) !== null) return groupByColumn(header.columns[columnOf(mode)], points, codes);
   if (CELL_MODES.includes(mode)) return groupByCell(points, mode, cells);
   return { group: new Int32Array(label.length), name: () => "samples", colour: () => HUES[0] };
+}
+
+function groupByColumn({ categories, scale }, { image }, codes) {
+  const group = Int32Array.from(image, (index) => (codes === null || codes[index] === UNKNOWN_CODE ? -1 : codes[index]));
+  if (scale === null) return { group, name: (i) => categories[i] ?? "no value", colour: classColour };
+  const [low, high] = scale;
+  const decimals = low === high ? 6 : Math.min(20, Math.max(0, 1 - Math.floor(Math.log10((high - low) / 10)))); // two digits of a step
+  const edge = (i) => (low + (i / 10) * (high - low)).toLocaleString("en", { maximumFractionDigits: decimals });
+  const step = (i) => (i === 0 ? `below ${edge(1)}` : i === 9 ? `${edge(9)} and more` : `${edge(i)} to ${edge(i + 1)}`);
+  const name = (i) => (i < 0 ? "no value" : low === high ? edge(0) : step(i));
+  return { group, name, colour: (i) => (i < 0 ? UNKNOWN : rampColour((i + 0.5) / 10)), ordered: true };
 }
 
 /** Ten steps of the values of the samples' cells; all unknown while the cells are on their way. */

@@ -39,18 +39,20 @@ class Overview {
     const order = [...census.counts].sort((a, b) => (groups.ordered ? b[0] - a[0] : b[1] - a[1]));
     const most = Math.max(1, ...census.counts.values());
     const filterable = state.colour === (this.header.labelled ? "label" : "prediction");
-    const shown = this.all ? order : order.slice(0, BARS);
+    const shown = this.all || groups.ordered ? order : order.slice(0, BARS);
     const rows = shown.map(([group, samples]) => this._row(group, samples, most, census.live, groups, state.filter, filterable));
     const rest = order.length - shown.length;
+    const column = this.header.columns[columnOf(state.colour) ?? -1];
     const more = () => {
       this.all = true;
       this.stamp = null;
       this.actions.set({});
     };
     return [
-      h("h3", {}, headingOf(state.colour)),
+      h("h3", {}, column === undefined ? headingOf(state.colour) : column.name),
       h("div", { class: "bars", role: "list" }, rows),
-      rest > 0 ? h("button", { class: "quiet-button", click: more }, `and ${counted(rest, "other class", "other classes")} in view`) : "",
+      column === undefined ? "" : h("p", { class: "quiet" }, `${count(column.known)} of ${counted(this.header.images, "image")} have a value in this column.`),
+      rest > 0 ? h("button", { class: "quiet-button", click: more }, `and ${counted(rest, column === undefined ? "other class" : "other value", column === undefined ? "other classes" : "other values")} in view`) : "",
     ];
   }
 

@@ -67,14 +67,23 @@ class Painter {
     const ofCells = CELL_MODES.includes(state.colour) && level !== null;
     const table = level !== null && (ofCells || state.filter.images > 1) ? tables.get(state.layer, level) : null;
     const values = ofCells && table !== null ? tables.values(state.layer, level, state.colour, state.effect) : null;
-    const stamp = JSON.stringify([state.layer, state.colour, state.effect, state.filter, this.theme.dot, ofCells || state.filter.images > 1 ? [level.level, table !== null, values !== null] : 0]);
+    const codes = this._codes(columnOf(state.colour));
+    const stamp = JSON.stringify([codes !== null, state.layer, state.colour, state.effect, state.filter, this.theme.dot, ofCells || state.filter.images > 1 ? [level.level, table !== null, values !== null] : 0]);
     if (this.points === null || (stamp === this.stamp && this.points === this.lookedAt)) return;
     this.stamp = stamp;
     this.lookedAt = this.points;
     this.cells = values === null ? null : { table, values };
-    this.points.setLook(liveSamples(header, this.points, state.filter, table), groupPoints(header, this.points, state.colour, this.cells), this.dim);
+    this.points.setLook(liveSamples(header, this.points, state.filter, table), groupPoints(header, this.points, state.colour, this.cells, codes), this.dim);
     this.passing = null;
     this.version++;
+  }
+
+  /** Each image's code in the user's column, null for no column and while they are on their way. */
+  _codes(column) {
+    const shard = column === null ? null : this.explorer.shards.get(`column/${column}`);
+    if (!shard) return null;
+    if (this.codesOf !== shard) Object.assign(this, { codesOf: shard, codes: unpack(shard.codes, Uint8Array) });
+    return this.codes;
   }
 
   /** Icons and what lies over them. */
