@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from atlas.explorer.cells import LevelCells
 from atlas.explorer.columns import Column
-from atlas.explorer.confusions import confusions
+from atlas.explorer.confusions import confusions, is_wrong
 from atlas.explorer.encode import contact_sheet, number, pack, picture_uri
 from atlas.explorer.patchbook import PAGE, PatchBook
 from atlas.explorer.points import MAX_POINTS, PointBook, percents, tally
@@ -175,8 +175,13 @@ class Shards:
             return None
         level, images = cells.level.level, self.atlas.images
         members = level.members[level.start[cell] : level.start[cell + 1]]
-        distinct = np.unique(self.atlas.layers[layer].samples.image[members])
+        of = self.atlas.layers[layer].samples.image[members]
+        distinct = np.unique(of[self._wrong[of]])  # the wrong ones alone: a coarse cell has up to all samples
         return confusions(images.label[distinct], images.prediction[distinct])
+
+    @cached_property
+    def _wrong(self) -> NDArray[np.bool_]:
+        return is_wrong(self.atlas.images.label, self.atlas.images.prediction)
 
     def _patch_record(self, layer: int, patch: int, cosine: float) -> dict[str, Any]:
         images, samples = self.atlas.images, self.atlas.layers[layer].samples

@@ -140,8 +140,11 @@ class TileLayer {
   _composed(tile, layer, level) {
     if (tile.canvas !== null && tile.stamp === this.stamp) return tile.canvas;
     const sheets = this.sheets(tile, layer, level);
-    if (sheets.includes(null)) return tile.canvas; // the old look stays until the new one is there
-    const size = Math.max(...sheets.map((sheet) => sheet.size));
+    const ready = sheets.filter((sheet) => sheet !== null);
+    const whole = ready.length === sheets.length;
+    // The old look stays until the new one is there; where there is none yet, a part is better than nothing.
+    if (ready.length === 0 || (!whole && tile.canvas !== null)) return tile.canvas;
+    const size = Math.max(...ready.map((sheet) => sheet.size));
     const side = TILE_SIDE * size;
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = side;
@@ -149,10 +152,10 @@ class TileLayer {
     context.fillStyle = this.look.ground;
     context.fillRect(0, 0, side, side);
     context.imageSmoothingQuality = "high";
-    for (const cell of tile.cells) this._drawCell(context, cell, sheets, size, level.dense);
+    for (const cell of tile.cells) this._drawCell(context, cell, ready, size, level.dense);
     tile.born = tile.canvas === null ? performance.now() : -Infinity;
     tile.canvas = canvas;
-    tile.stamp = this.stamp;
+    tile.stamp = whole ? this.stamp : null;
     return canvas;
   }
 
