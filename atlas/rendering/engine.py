@@ -40,15 +40,15 @@ class Recipe:
 
     steps: int
     coarse: float = 0.58
-    rate: float = 0.19
+    rate: float = 0.14
     rise: float = 0.3
     memory: float = 0.5
     spread: float = 0.9
     focus: float = 0.1
     settled: float = 0.1
     deviation: float = 0.03
-    decay: float = 1.45
-    gain: float = 12.0
+    decay: float = 1.35
+    gain: float = 10.0
     wobble: Wobble = field(default_factory=Wobble)
     objective: Objective = field(default_factory=Objective)
 

@@ -19,7 +19,7 @@ class Objective:
     on as its tangent, so that its gradient exists, points upwards and stays bounded for negative values too.
     """
 
-    strength: float = 2.6
+    strength: float = 3.4
     angle: float = 16.0
     contrast: float = 6.0
     knee: float = 0.2
