@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ COMPONENTS = 100
 """Neighbours among 100 components agree with the raw ones to 0.64, among 50 to 0.50, and PCA takes 0.2 s."""
 WIDEST = 4096
 """Wider rows are first projected at random to half of this: a covariance of 25,088 channels would take 5 GB."""
+SAMPLED, SAMPLED_PER_CHANNEL = 25_000, 20
+"""Rows that tell the principal axes: 100,000 x 512 are reduced in 1.9 s of processor time, with all rows in 4.9, and
+the 15 nearest among the components agree to 0.95."""
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -76,60 +79,85 @@ def reduce_rows(
     """Give the principal components of the distinct rows, float32 (distinct, at most `components`), largest first.
 
     Dead channels are dropped; for the cosine metric rows are then scaled to length 1, so that Euclidean distance
-    orders as the angle does. The covariance is summed block by block in float64, and the rows are read twice: never
-    is the whole matrix in memory. Each axis points to where its longest loading is positive.
+    orders as the angle does. The covariance is summed block by block in float64, of at least SAMPLED rows drawn at
+    even steps, and every row is then projected: never is the whole matrix in memory. Each axis points to where its
+    longest loading is positive.
     """
     distinct = survey.distinct
+    if not len(distinct):
+        raise LayoutError("there are no rows to lay out")
+    prepare = _Preparation(survey.alive, metric, seed)
+    shift, axes = _axes(rows, distinct, components, prepare, progress)
     wanted = np.zeros(rows.shape[0], bool)
     wanted[distinct] = True
-    prepare = _Preparation(survey.alive, metric, seed)
-    total, count = rows.shape[0], 0
-    shift: NDArray[np.float64] | None = None
-    for part, block in blocks(rows):
-        vectors = prepare(block[wanted[part]])
-        if shift is None:
-            # Summed about a typical row: with means far above the spread, the squares would lose it in rounding.
-            shift = vectors.mean(axis=0) if len(vectors) else None
-            if shift is None:
-                continue
-            sums, squares = np.zeros(len(shift)), np.zeros((len(shift), len(shift)))
-        vectors -= shift
-        count += len(vectors)
-        sums += vectors.sum(axis=0)
-        squares += vectors.T @ vectors
-        progress("principal components", part.stop, total)
-    if shift is None or count < 1:
-        raise LayoutError("there are no rows to lay out")
-    axes = _principal_axes(squares / count - np.outer(sums / count, sums / count), min(components, max(1, count - 1)))
-    centre = shift + sums / count
-    points = np.empty((count, axes.shape[1]), np.float32)
+    points = np.empty((len(distinct), axes.shape[1]), np.float32)
     done = 0
     for part, block in blocks(rows):
-        vectors = prepare(block[wanted[part]])
-        points[done : done + len(vectors)] = (vectors - centre) @ axes
+        vectors = prepare(block, wanted[part])
+        vectors -= shift
+        points[done : done + len(vectors)] = vectors @ axes
         done += len(vectors)
-        progress("projection", part.stop, total)
-    return points
+        progress("projection", part.stop, rows.shape[0])
+    return points - points.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def _axes(
+    rows: Rows, distinct: NDArray[np.int64], components: int, prepare: _Preparation, progress: Progress
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A typical row (channels,), and the principal axes as columns (channels, at most components)."""
+    few = max(1, min(components, len(distinct) - 1))
+    step = max(1, len(distinct) // max(SAMPLED, SAMPLED_PER_CHANNEL * rows.shape[1]))
+    sampled = distinct[::step]
+    if step > 1 and isinstance(rows, np.ndarray):
+        rows, sampled = rows[sampled], np.arange(len(sampled))
+    wanted = np.zeros(rows.shape[0], bool)
+    wanted[sampled] = True
+    shift: NDArray[Any] | None = None
+    for part, block in blocks(rows):
+        if not wanted[part].any():
+            continue
+        vectors = prepare(block, wanted[part])
+        if shift is None:
+            # Summed about a typical row: with means far above the spread, the squares would lose it in rounding.
+            shift = vectors.mean(axis=0)
+            sums, squares = np.zeros(len(shift)), np.zeros((len(shift), len(shift)))
+        vectors -= shift
+        sums += np.ones(len(vectors), vectors.dtype) @ vectors
+        squares += vectors.T @ vectors
+        progress("principal components", part.stop, rows.shape[0])
+    assert shift is not None
+    mean = sums / len(sampled)
+    return shift, _principal_axes(squares / len(sampled) - np.outer(mean, mean), few).astype(shift.dtype)
 
 
 class _Preparation:
     """Drop dead channels, scale to length 1 for the cosine, project very wide rows at random."""
 
     def __init__(self, alive: NDArray[np.bool_], metric: Metric, seed: int) -> None:
-        self._alive, self._metric = alive, metric
-        self._projection: NDArray[np.float64] | None = None
+        self._alive, self._metric = np.flatnonzero(alive), metric
+        self._projection: NDArray[Any] | None = None
+        # A Euclidean distance may be of any size, whose square float32 need not hold.
+        self._type = np.float32 if metric == "cosine" else np.float64
         width = int(alive.sum())
         if width > WIDEST:
             # Johnson and Lindenstrauss 1984: distances keep to within a few per cent.
             rng = np.random.default_rng(seed)
-            self._projection = rng.standard_normal((width, WIDEST // 2)) / np.sqrt(WIDEST // 2)
+            self._projection = (rng.standard_normal((width, WIDEST // 2)) / np.sqrt(WIDEST // 2)).astype(self._type)
 
-    def __call__(self, block: NDArray[np.float32]) -> NDArray[np.float64]:
-        vectors = block[:, self._alive].astype(np.float64)
+    def __call__(self, block: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[Any]:
+        kept = block if wanted.all() else block[wanted]
+        # A copy always, for what comes of it is changed in place; by indices, ten times as quick as by a mask.
+        vectors: NDArray[Any] = kept.take(self._alive, axis=1).astype(self._type, copy=False)
         if self._metric == "cosine":
-            length = np.linalg.norm(vectors, axis=1, keepdims=True)
-            np.divide(vectors, length, out=vectors, where=length > 0)
+            # By the largest first, whose square float32 might not hold.
+            _divide(vectors, np.maximum(vectors.max(axis=1, initial=0), -vectors.min(axis=1, initial=0)))
+            _divide(vectors, np.sqrt(np.einsum("ij,ij->i", vectors, vectors)))
         return vectors if self._projection is None else vectors @ self._projection
+
+
+def _divide(vectors: NDArray[Any], lengths: NDArray[Any]) -> None:
+    """Divide each row by its length, in place; a row of zeros stays."""
+    np.divide(vectors, lengths[:, None], out=vectors, where=lengths[:, None] > 0)
 
 
 def _principal_axes(covariance: NDArray[np.float64], count: int) -> NDArray[np.float64]:

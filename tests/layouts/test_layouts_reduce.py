@@ -61,6 +61,25 @@ def test_components_agree_with_a_singular_value_decomposition(metric: reduce.Met
         np.testing.assert_allclose(points[:, axis] * sign, expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures("any_blocks")
+@pytest.mark.parametrize("streamed", [False, True])
+def test_axes_of_a_sample_are_those_of_its_rows_alone(streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reduce, "SAMPLED", 50)
+    monkeypatch.setattr(reduce, "SAMPLED_PER_CHANNEL", 1)
+    x = activations()
+    x[30] = x[2]
+    before = x.copy()
+    source = Selected(x, np.arange(len(x))) if streamed else x
+    points = reduce_rows(source, survey_rows(x), components=4)
+    np.testing.assert_array_equal(x, before)
+    plain = np.delete(x, 30, axis=0).astype(np.float64)
+    plain /= np.linalg.norm(plain, axis=1, keepdims=True)
+    sample = plain[::3] - plain[::3].mean(axis=0)
+    axes = np.linalg.svd(sample, full_matrices=False)[2][:4].T
+    expected = (plain - plain.mean(axis=0)) @ axes
+    np.testing.assert_allclose(points * np.sign((points * expected).sum(axis=0)), expected, atol=1e-5)
+
+
 def test_far_means_do_not_drown_the_spread() -> None:
     x = activations(100).astype(np.float64)
     near = reduce_rows(x, survey_rows(x), metric="euclidean", components=3)
