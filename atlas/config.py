@@ -137,7 +137,7 @@ class LayoutConfig(_Schema):
     """How samples are laid out in two dimensions."""
 
     rows: Literal["positions", "mean", "max", "cls", "center"] = "positions"
-    method: Literal["umap", "tsne", "pca"] = "tsne"
+    method: Literal["umap", "tsne", "pacmap", "pca"] = "tsne"
     neighbors: Annotated[int, Field(ge=2)] = 15
     metric: Literal["cosine", "euclidean"] = "cosine"
     fit: Annotated[int, Field(ge=100)] = 250_000  # t-SNE of more samples is fitted on so many, the rest placed
@@ -189,6 +189,11 @@ class PipelineConfig(_Schema):
     def _consistent(self) -> PipelineConfig:
         if self.layout.between and self.layout.rows != "positions" and self.extract.positions:
             raise ValueError("layout.between needs samples with effects: set layout.rows to 'positions'")
+        if self.layout.between and not self.extract.effects:
+            raise ValueError("layout.between needs effects: set extract.effects to 1 or more")
+        ignored = {"classes", "method", "fit"} & self.layout.model_fields_set
+        if self.layout.between and ignored:
+            raise ValueError(f"layout.between makes a map of its own kind: leave out layout.{min(ignored)}")
         if self.layout.rows == "positions" and self.extract.positions == 0:
             raise ValueError(
                 "layout.rows is 'positions' but extract.positions is 0: set rows to 'mean', or positions to 1"

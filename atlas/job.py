@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from atlas.config import PipelineConfig, expand_path, fingerprint, load_pipeline_config
 from atlas.datasets import ImageSource, align_labels, load_manifest, read_class_table, take
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, nearest
 from atlas.models import Model, load_model
 from atlas.storage import ActivationStore
 from atlas.storage.files import hash_file
 
-ENGINE = 1  # raise it when a stage gives another result for the same configuration
+ENGINE = 2  # raise it when a stage gives another result for the same configuration
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Job:
         """Hash of everything that shapes the atlas: pictures, network, and every setting that changes a result."""
         config = self.config
         sections = {
-            name: getattr(config, name).model_dump(mode="json") for name in ("extract", "layout", "grid", "icons")
+            name: getattr(config, name).model_dump(mode="json", exclude={"memory"})
+            for name in ("extract", "layout", "grid", "icons")
         }
         return fingerprint(
             {
@@ -82,8 +83,21 @@ def open_job(pipeline: str | Path, overrides: Sequence[str] = ()) -> Job:
     )
     if config.data.limit is not None:
         source = take(source, config.data.limit, seed=config.run.seed)
+    _check_chosen(path, config, source, model)
     labels = align_labels(source.classes, table if table is not None else model.outputs)
     return Job(path, config, source, model, labels)
+
+
+def _check_chosen(path: Path, config: PipelineConfig, source: ImageSource, model: Model) -> None:
+    """Refuse classes that are not there before anything is extracted."""
+    named = (
+        ("layout.between", config.layout.between or (), model.outputs, "output"),
+        ("layout.classes", config.layout.classes, model.outputs or source.classes, "class"),
+    )
+    for key, chosen, known, kind in named:
+        for name in chosen:
+            if name not in known and not (key == "layout.classes" and name in source.classes):
+                raise ConfigError(f"{path}: {key} names '{name}', which is no {kind}{nearest(name, known)}")
 
 
 def origin_of(job: Job, target: Path) -> dict[str, Any]:

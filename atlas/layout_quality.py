@@ -9,10 +9,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.config import LayoutConfig
 from atlas.errors import StoreError
 from atlas.findings import cell_trust, measure_quality, measure_stability
-from atlas.layouts import compute_layout
 from atlas.layouts.reduce import Metric
+from atlas.mapping import followed, lay_out
 from atlas.records import LayerQuality, Layout, Level, Progress, RowKind, prefixed, silent
 from atlas.storage import ActivationStore, Atlas, AtlasWriter, open_atlas, open_store
 from atlas.storage.atlas import SCORE_ARRAYS, AtlasLayer
@@ -102,21 +103,20 @@ def measured_stability(layer: AtlasLayer) -> dict[str, float]:
 def _measure_stability(atlas: Atlas, progress: Progress) -> None:
     store = _store_of(atlas)
     writer = AtlasWriter.resume(atlas.path)
+    other: Layout | None = None
     for layer in atlas.layers:
         if STABILITY in measured_stability(layer):
             continue
-        settings = layer.layout_settings
-        kind = cast(RowKind, "positions" if layer.pool == "sample" else layer.pool)
-        other = compute_layout(
+        # The same recipe but for the seed: it follows the layer before it, laid out with the other seed too.
+        config = LayoutConfig(**{key: layer.layout_settings[key] for key in LayoutConfig.model_fields})
+        other = lay_out(
             store,
-            layer=layer.name,
-            kind=kind,
-            method=settings["method"],
-            neighbors=settings["neighbors"],
-            metric=settings["metric"],
-            fit=settings["fit"],
-            seed=int(settings["seed"]) + 1,
-            progress=prefixed(progress, f"{layer.name}: "),
+            layer.name,
+            config,
+            followed(config, other, len(layer.samples)),
+            int(layer.layout_settings["seed"]) + 1,
+            bool(atlas.provenance.get("deterministic", False)),
+            prefixed(progress, f"{layer.name}: "),
         )
         stable = measure_stability(layer.layout, other, np.asarray(layer.samples.image))
         writer.write_figures(layer.index, {**layer.quality, STABILITY: stable})

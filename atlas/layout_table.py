@@ -45,9 +45,11 @@ def write_layout(
         raise ConfigError(f"{target} has no known ending: use {', '.join(_LAYOUT_WRITERS)}")
     if not target.parent.is_dir():
         raise ConfigError(f"{target.parent} does not exist: make it first")
+    if between and classes:
+        raise ConfigError("a map between two outputs takes all samples with effects: leave the classes out")
     with open_store(store) as opened:
         stored = opened.layer(layer)
-        image_of = stored.image_of(rows)
+        image_of = stored.image_of(stored.kinds[0] if between else rows)
         told: dict[str, Any] = {
             "layer": layer,
             "neighbors": neighbors,

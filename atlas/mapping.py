@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.config import fingerprint
+from atlas.config import LayoutConfig, fingerprint
 from atlas.errors import ConfigError, nearest
 from atlas.job import ENGINE, Job
 from atlas.layouts import bin_into_cells, compute_layout, describe_cells, layout_between, measure_levels
@@ -45,16 +45,29 @@ def check_rows(job: Job, name: str, kinds: Sequence[str]) -> None:
         raise ConfigError(f"layer '{name}' has no rows of kind '{kind}': set layout.rows to one of {known}")
 
 
-def map_layers(job: Job, store: ActivationStore, work: Path, progress: Progress) -> list[MappedLayer]:
-    """Lay all layers out and grid them, each layout started from the one before and turned onto it."""
+def map_layers(
+    job: Job, store: ActivationStore, work: Path, progress: Progress, kept: Sequence[Layout] = ()
+) -> list[MappedLayer]:
+    """Lay all layers out and grid them, each layout started from the one before and turned onto it.
+
+    kept: layouts of the first layers that an unfinished atlas holds already; what is added must be of the same map.
+    """
     mapped: list[MappedLayer] = []
     for index in range(len(job.config.model.layers)):
-        mapped.append(_map_layer(job, store, index, mapped[-1].layout if mapped else None, work, progress))
+        before = mapped[-1].layout if mapped else None
+        there = kept[index] if index < len(kept) else None
+        mapped.append(_map_layer(job, store, index, before, there, work, progress))
     return mapped
 
 
 def _map_layer(
-    job: Job, store: ActivationStore, index: int, before: Layout | None, work: Path, progress: Progress
+    job: Job,
+    store: ActivationStore,
+    index: int,
+    before: Layout | None,
+    there: Layout | None,
+    work: Path,
+    progress: Progress,
 ) -> MappedLayer:
     """Lay one layer out and grid it; the layout is kept in the working folder."""
     config = job.config
@@ -62,10 +75,7 @@ def _map_layer(
     stored = store.layers[name]
     kind = config.layout.rows
     check_rows(job, name, stored.kinds)
-    rows = stored.rows(kind).shape[0]
-    follows = config.layout.follow and before is not None and len(before.positions) == rows
-    # With rows chosen by class or by effect there is a map of its own for each layer.
-    start = before.positions if before is not None and follows and not config.layout.between else None
+    start = followed(config.layout, before, stored.rows(kind).shape[0])
     key = fingerprint(
         [
             *(ENGINE, store.fingerprint, name, config.layout.model_dump(), config.run.seed, config.run.deterministic),
@@ -73,9 +83,12 @@ def _map_layer(
         ]
     )
     cached = work / f"layout-{key}.npz"
-    layout = _read_layout(cached)
+    layout = there if there is not None else _read_layout(cached)
     if layout is None:
-        layout = _lay_out(job, store, name, start, prefixed(progress, f"{name}: "))
+        run = job.config.run
+        layout = lay_out(
+            store, name, config.layout, start, run.seed, run.deterministic, prefixed(progress, f"{name}: ")
+        )
         _save_layout(cached, layout)
     levels = _grid(job, layout, stored.image_of(kind))
     statistics = _describe(job, store, name, levels, progress)
@@ -87,18 +100,30 @@ def _map_layer(
     return MappedLayer(index, name, layout, levels, statistics)
 
 
-def _lay_out(
-    job: Job, store: ActivationStore, name: str, start: NDArray[np.float32] | None, progress: Progress
+def followed(config: LayoutConfig, before: Layout | None, rows: int) -> NDArray[np.float32] | None:
+    """Where a layer's layout starts from: the one before it, where that has the same samples and is to be followed."""
+    follows = config.follow and before is not None and len(before.positions) == rows
+    # With rows chosen by effect there is a map of its own for each layer.
+    return before.positions if before is not None and follows and not config.between else None
+
+
+def lay_out(
+    store: ActivationStore,
+    name: str,
+    config: LayoutConfig,
+    start: NDArray[np.float32] | None,
+    seed: int,
+    deterministic: bool,
+    progress: Progress,
 ) -> Layout:
-    """The layout that the pipeline asks for; rows of other classes have no place."""
-    config, stored = job.config.layout, store.layers[name]
-    image_of, run = stored.image_of(config.rows), job.config.run
+    """The layout that a pipeline asks for; rows of other classes have no place."""
+    image_of = store.layers[name].image_of(config.rows)
     told: dict[str, Any] = {
         "layer": name,
         "neighbors": config.neighbors,
         "metric": config.metric,
-        "seed": run.seed,
-        "deterministic": run.deterministic,
+        "seed": seed,
+        "deterministic": deterministic,
         "progress": progress,
     }
     if config.between:
@@ -115,6 +140,13 @@ def _lay_out(
     state = np.full(len(image_of), STATES.index("outlier"), np.uint8)
     positions[rows], state[rows] = layout.positions, layout.state
     return Layout(positions, state)
+
+
+def mean_of(level: Level, statistics: CellStatistics) -> NDArray[np.float32]:
+    """The mean activation of all samples on a level: what icons are told apart by. float32 (channels,)"""
+    cells = statistics.mean.astype(np.float64)
+    found: NDArray[np.float32] = np.average(cells, axis=0, weights=level.samples).astype(np.float32)
+    return found
 
 
 def rows_of_classes(store: ActivationStore, image_of: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:

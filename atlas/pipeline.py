@@ -19,9 +19,9 @@ from atlas.extraction import extract
 from atlas.extraction.reading import worker_count
 from atlas.job import Job, open_job, origin_of, provenance_of
 from atlas.layout_quality import judge_layer
-from atlas.mapping import MappedLayer, map_layers
+from atlas.mapping import MappedLayer, map_layers, mean_of
 from atlas.pictures import cut_patch
-from atlas.records import Icons, Progress, prefixed, silent
+from atlas.records import Icons, Layout, Progress, prefixed, silent
 from atlas.rendering import faded, render_icons
 from atlas.storage import ActivationStore, Atlas, AtlasWriter, open_atlas
 from atlas.storage.atlas_header import HEADER, read_header
@@ -53,7 +53,7 @@ def build(
     work = target.with_suffix(".work")
     store = _extract(job, target.with_suffix(".store"), force=force, progress=progress)
     # Before the atlas is begun: what cannot be laid out must not leave an atlas of that configuration behind.
-    mapped = map_layers(job, store, work, progress)
+    mapped = map_layers(job, store, work, progress, () if force else _layouts_there(target, job))
     writer = AtlasWriter(
         target,
         name=target.stem,
@@ -136,13 +136,24 @@ def atlas_target(pipeline: str | Path, out: str | Path | None) -> Path:
 
 def is_finished(target: Path, job: Job, *, force: bool = False) -> bool:
     """Whether the job's atlas stands there whole. Raises StoreError for one of another configuration, unless force."""
-    if force or not (target / HEADER).is_file():
+    if not (target / HEADER).is_file():
         return False
-    header = read_header(target)
+    header = read_header(target)  # refused here where it is no atlas of ours, before hours of work
+    if force:
+        return False
     if header.fingerprint != job.fingerprint:
         raise StoreError(f"{target} was made from another configuration: use --force to replace it, or another --out")
     # One that has lost files is not refused here: building again makes them anew.
     return header.complete and all((target / name).is_file() for name in header.files)
+
+
+def _layouts_there(target: Path, job: Job) -> list[Layout]:
+    """Layouts that an unfinished atlas of this job holds: the rest of it must be of the same map."""
+    try:
+        there = open_atlas(target)
+    except StoreError:  # nothing yet, or files are lost: their stages are made anew
+        return []
+    return [layer.layout for layer in there.layers] if there.fingerprint == job.fingerprint else []
 
 
 def _extract(job: Job, out: Path, *, force: bool, progress: Progress) -> ActivationStore:
@@ -270,18 +281,12 @@ def _write_icons(
                 seed=config.run.seed,
                 deterministic=config.run.deterministic,
                 cache=work / "icons",
-                mean=_mean_of(layer) if config.icons.backend == "batched" else None,
+                mean=mean_of(layer.levels[0], layer.statistics[0]) if config.icons.backend == "batched" else None,
                 memory=config.icons.memory,
                 starts=_parents_icons(writer.path, layer, z) if warm else None,
                 progress=prefixed(progress, f"{layer.name} level {z}: "),
             )
             writer.write_level(layer.index, level, statistics, icons, config.icons.believe)
-
-
-def _mean_of(layer: MappedLayer) -> NDArray[np.float32]:
-    """The mean activation of a layer's samples on the map: what icons are told apart by. (channels,)"""
-    cells = layer.statistics[0].mean.astype(np.float64)
-    return np.average(cells, axis=0, weights=layer.levels[0].samples).astype(np.float32)
 
 
 def _parents_icons(atlas: Path, layer: MappedLayer, z: int) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from atlas.storage.files import make_folder, written_beside
 
 TOGETHER = 32
 _FINE = 224  # px
+_STEPS = 64  # a unit is asked for alone: it may take its time
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def render_units(
     if fine and any(unit.number is None for unit in wanted):
         raise ConfigError("a page of all channels is not rendered finely: name single units as LAYER:CHANNEL")
     job = open_job(pipeline, overrides)
+    if job.config.icons.backend != "batched":
+        raise ConfigError(f"{pipeline}: units are rendered by the project's own engine: set icons.backend to 'batched'")
     input_shape = job.model.preprocess.input_shape or (job.model.preprocess.channels, 224, 224)
     layers = list(dict.fromkeys(unit.layer for unit in wanted))
     shapes = layer_shapes(job.model, layers, input_shape, tap=job.config.extract.tap)
@@ -112,6 +115,7 @@ def _rendered(job: Job, layer: str, numbers: Sequence[int], progress: Progress) 
                 layer,
                 [channel(number) for number in some],
                 size=config.icons.size,
+                steps=_STEPS if config.icons.steps == "auto" else config.icons.steps,
                 device=config.run.device,
                 seeds=[config.run.seed * 1_000_003 + number for number in some],
                 tap=config.extract.tap,
@@ -226,7 +230,7 @@ def _file_name(layer: str, number: int) -> str:
 
 
 def _safe(layer: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in layer)
+    return "".join(sign if sign.isalnum() or sign in "._-" else "~" if sign == "#" else "_" for sign in layer)
 
 
 _PAGE = """<!doctype html>

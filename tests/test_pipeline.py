@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from atlas.errors import ConfigError, DataError, LayoutError, StoreError
 from atlas.job import open_job
+from atlas.layouts import bin_into_cells
 from atlas.pipeline import build, extract_store, render_levels
 from atlas.storage import open_atlas, open_store
 from atlas.storage.verify import describe, verify
@@ -92,6 +94,65 @@ def test_another_configuration_is_refused_before_any_work(folder: Path) -> None:
                 progress=lambda stage, *_: stages.append(stage),
             )
     assert stages == []
+
+
+def test_how_much_memory_icons_may_take_is_no_part_of_the_atlas(folder: Path) -> None:
+    stages: list[str] = []
+    build(
+        folder / "tiny.toml",
+        folder / "whole.atlas",
+        overrides=["icons.memory=0.5"],
+        progress=lambda stage, *_: stages.append(stage),
+    )
+    assert stages == []
+
+
+def test_an_atlas_goes_on_with_the_map_that_it_holds(tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage.endswith("patches") and "cell" not in stage:
+            raise Stopped
+
+    pipeline = write_tiny_pipeline(tmp_path, images=48)
+    overrides = ["run.deterministic=false", "icons.levels=0", "layout.method=umap"]
+    with pytest.raises(Stopped):
+        build(pipeline, tmp_path / "a.atlas", overrides=overrides, progress=stop)
+    shutil.rmtree(tmp_path / "a.work")  # it may be deleted at any time
+    built = build(pipeline, tmp_path / "a.atlas", overrides=overrides)
+    for layer in built.layers:
+        expected = bin_into_cells(layer.layout, np.asarray(layer.samples.image, np.int64), level=0, min_images=2)
+        assert np.array_equal(layer.levels[0].level.members, expected.members)
+
+
+def test_an_older_atlas_is_refused_before_any_work(tmp_path: Path) -> None:
+    pipeline = write_tiny_pipeline(tmp_path, images=24)
+    build(pipeline, tmp_path / "a.atlas", overrides=["icons.levels=0"])
+    header = tmp_path / "a.atlas" / "atlas.json"
+    header.write_text(header.read_text().replace('"schema": 2', '"schema": 1'))
+    stages: list[str] = []
+    with pytest.raises(StoreError, match="older than the 2"):
+        build(pipeline, tmp_path / "a.atlas", force=True, progress=lambda stage, *_: stages.append(stage))
+    assert stages == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (['layout.between=["boat", "bot"]'], "layout.between names 'bot'"),
+        (['layout.classes=["bot"]'], "layout.classes names 'bot'"),
+        (['layout.between=["boat", "car"]', "extract.effects=0"], "needs effects"),
+        (['layout.between=["boat", "car"]', 'layout.classes=["boat"]'], "leave out layout.classes"),
+    ],
+)
+def test_classes_that_are_not_there_are_told_before_any_work(
+    tmp_path: Path, overrides: list[str], sentence: str
+) -> None:
+    pipeline = write_tiny_pipeline(tmp_path, images=24)
+    with pytest.raises(ConfigError, match=sentence):
+        build(pipeline, tmp_path / "a.atlas", overrides=overrides)
+    assert not (tmp_path / "a.store").exists()
 
 
 def test_force_replaces(tmp_path: Path) -> None:

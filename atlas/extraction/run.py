@@ -35,6 +35,7 @@ from atlas.storage.store_writer import StoreWriter, fingerprint_of
 from atlas.storage.tally import Tally
 
 Tap = Literal["output", "input"]
+EXTRACTION = 2  # raise it when the same network gives other bits: parts of two kinds are never mixed
 
 
 @dataclass(frozen=True)
@@ -151,11 +152,12 @@ class _Run:
             "labels": None if self.label_to_output is None else self.label_to_output.tolist(),
         }
         libraries = {name: version(name) for name in ("torch", "numpy", "pillow", "h5py")}
+        kind = (f"extraction {EXTRACTION}", *(f"{name} {libraries[name]}" for name in ("torch", "pillow")))
         self.header = StoreHeader(
             name=source.name,
             fingerprint=fingerprint(made_from),
             layers=kept,
-            environment=f"torch {libraries['torch']}, pillow {libraries['pillow']}, {model.device.type}",
+            environment=", ".join((*kind, model.device.type)),
             classes=source.classes if self.label_to_output is None else model.outputs,
             outputs=model.outputs,
             aligned=self.label_to_output is not None,

@@ -84,13 +84,9 @@ def rank_others(
     """
     images = np.asarray(image_of)
     asked = np.empty((len(anchors), 0), np.int64) if asked is None else asked
-    gathered = space.take(np.concatenate([anchors, asked.ravel()]))
-    points, others = gathered[: len(anchors)], gathered[len(anchors) :].reshape(*asked.shape, gathered.shape[1])
-    # Offsets of each point from its anchor, not sums of squares: those of near points would cancel.
-    limit = ((others - points[:, None]) ** 2).sum(axis=2)
+    points = space.take(anchors)
     squares = (points**2).sum(axis=1)
-    # Less what rounding adds to the sums of squares below: else every second row would count as nearer than itself.
-    limit -= 8 * np.finfo(limit.dtype).eps * (squares[:, None] + (others**2).sum(axis=2))
+    limit = _limits(space, points, asked)
     nearer = np.zeros(asked.shape, np.int64)
     best = _Best(len(anchors), k)
     for rows, vectors in space.stream(len(anchors)):
@@ -101,6 +97,21 @@ def rank_others(
             nearer[:, column] += np.count_nonzero(squared < limit[:, column, None], axis=1)
         progress(stage, int(rows[-1]) + 1, space.rows.shape[0])
     return Ranked(best.rows, nearer)
+
+
+def _limits(space: Space, points: NDArray[Any], asked: NDArray[np.int64]) -> NDArray[Any]:
+    """Squared distance from each anchor to each row asked about: (anchors, m); a few anchors' rows at a time."""
+    limit = np.empty(asked.shape, points.dtype)
+    together = max(1, PAIRS // max(1, asked.shape[1] * points.shape[1]))
+    for start in range(0, len(asked) if asked.size else 0, together):
+        some = slice(start, start + together)
+        others = space.take(asked[some].ravel()).reshape(*asked[some].shape, points.shape[1])
+        # Offsets of each point from its anchor, not sums of squares: those of near points would cancel.
+        limit[some] = ((others - points[some, None]) ** 2).sum(axis=2)
+        # Less what rounding adds to sums of squares: else every second row would count as nearer than itself.
+        squares = (points[some] ** 2).sum(axis=1)[:, None] + (others**2).sum(axis=2)
+        limit[some] -= 8 * np.finfo(limit.dtype).eps * squares
+    return limit
 
 
 class _Best:

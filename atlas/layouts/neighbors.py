@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import faiss  # here, not where it is used: a limit on threads reaches only libraries that are loaded
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,16 +59,12 @@ def find_among(points: NDArray[np.float32], others: NDArray[np.float32], k: int,
 
 
 def _exact(points: NDArray[np.float32]) -> Any:
-    import faiss
-
     index = faiss.IndexFlatL2(points.shape[1])
     index.add(points)
     return index
 
 
 def _inverted_lists(points: NDArray[np.float32], seed: int) -> Any:
-    import faiss
-
     rows, dimensions = points.shape
     lists = int(2 * np.sqrt(rows))
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dimensions), dimensions, lists)

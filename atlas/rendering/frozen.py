@@ -67,6 +67,7 @@ class _Strided(torch.autograd.Function):
     @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (weight,), (gradient,) = context.saved_tensors, gradients
+        weight = weight.to(gradient.dtype)  # of a forward pass under autocast
         stride, (top, left), (height, width) = context.stride, context.padding, context.size
         reach = [-(-side // stride) for side in weight.shape[-2:]]  # outputs that see one block, down and across
         blocks = functional.conv2d(gradient, _phases(weight, stride, reach), padding=(reach[0] - 1, reach[1] - 1))

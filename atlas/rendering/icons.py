@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from atlas.records import Icons, Progress, silent
 from atlas.rendering.cache import SCORE_NAMES, IconCache, icon_key
 from atlas.rendering.engine import ENGINE_VERSION, Recipe, optimise
 from atlas.rendering.reference import check_reference, reference_device, render_reference
-from atlas.rendering.score import rank_directions, score_pictures
+from atlas.rendering.score import Scores, rank_directions, score_pictures
 from atlas.rendering.target import Target, bytes_per_icon, is_out_of_memory, open_target
 
 Backend = Literal["batched", "lucent"]
@@ -27,6 +27,7 @@ DEFAULT_STEPS = {"batched": 24, "lucent": 128}
 DETERMINISTIC_BATCH = 16
 _LARGEST_BATCH = {"cpu": 32, "cuda": 512}
 _LUCENT_BATCH = 16
+_SCORED_TOGETHER = 64
 _CPU_MEMORY = 10**9  # bytes for one batch on a processor
 
 
@@ -106,7 +107,11 @@ def score_icons(
     assert pictures is not None
     place = resolve_device(device)
     with open_target(model, layer, size=pictures.shape[1], width=vectors.shape[1], device=place, tap=tap) as target:
-        found = score_pictures(target, vectors, pictures)
+        parts = range(0, len(vectors), _SCORED_TOGETHER)
+        some = [
+            score_pictures(target, vectors[i : i + _SCORED_TOGETHER], pictures[i : i + _SCORED_TOGETHER]) for i in parts
+        ]
+    found = Scores(*(np.concatenate([getattr(part, name.name) for part in some]) for name in fields(Scores)))
     nearest = rank_directions(found.pooled, vectors)[0]
     return Icons(pictures, found.centre, found.robust, found.windowed, found.strength, nearest)
 

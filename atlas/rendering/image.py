@@ -106,11 +106,17 @@ def resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(pictures, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
+_FADED_TOGETHER = 64  # icons: what is needed beside them does not grow with their number
+
+
 def faded(icons: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Icons (n, size, size, 3) as starts for finer ones: without their finest detail, at 0.3 of their contrast.
 
     Rendering adds contrast and detail to what it starts from: whole icons end up harsh, and 0.05 lower in every cosine.
     """
+    if len(icons) > _FADED_TOGETHER:
+        parts = range(0, len(icons), _FADED_TOGETHER)
+        return np.concatenate([faded(icons[start : start + _FADED_TOGETHER]) for start in parts])
     if not len(icons):
         return icons
     light = torch.from_numpy(icons).permute(0, 3, 1, 2).float() - 128

@@ -20,8 +20,9 @@ from atlas.models.capture import Tap
 from atlas.models.light import colour_root
 from atlas.records import FineIcon, Progress, Spectrum, silent
 from atlas.rendering.aims import Aim
+from atlas.rendering.engine import Recipe
 from atlas.rendering.image import to_stored
-from atlas.rendering.objective import window
+from atlas.rendering.objective import attention
 from atlas.rendering.target import Target, open_target
 
 
@@ -89,7 +90,7 @@ def _optimise(
     """Raise the aim; return the phases, and how much it hung on each pixel, summed over the steps."""
     phases = pictures.draw(generator)[None].to(target.device).requires_grad_()
     importance = torch.zeros(pictures.size, pictures.size, device=target.device)
-    weights = window(target.shape.height, target.shape.width, target.device)
+    weights = attention(target.shape.height, target.shape.width, Recipe.focus, target.device)
     adam = torch.optim.NAdam([phases], lr=recipe.rate)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(adam, recipe.steps, eta_min=recipe.rate / 10)
     for step in range(recipe.steps):

@@ -210,7 +210,10 @@ class AtlasLayer:
         found = np.full(len(self.samples), np.nan, np.float32)
         if self.quality:
             arrays = read_arrays(self.folder / QUALITY, ("anchors", "recall"))
-            found[arrays["anchors"]] = arrays["recall"]
+            anchors = arrays["anchors"]
+            if anchors.size and not (anchors.min() >= 0 and anchors.max() < len(found)):
+                raise StoreError(f"{self.folder / QUALITY} is damaged: it names samples that do not exist")
+            found[anchors] = arrays["recall"]
         return found
 
     def class_quality(self) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,7 @@ import io
 import os
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from atlas.errors import AtlasError, RenderError, StoreError
 from atlas.extraction.spectrum import measure_spectrum
 from atlas.job import Job, open_job
 from atlas.layouts.neighbors import find_among
+from atlas.mapping import mean_of
 from atlas.models import Model, as_grid, capture, layer_shapes, prefix_tokens
 from atlas.records import LayerShape, Progress, RowKind, Spectrum
 from atlas.rendering.maco import render_fine
@@ -50,7 +51,6 @@ class Bench:
                 f"{pipeline} has another preprocessing than {atlas} was made with: name the pipeline that it was made "
                 "with"
             )
-        self.tap = self.job.config.extract.tap
 
     def fine(self, request: FineRequest, progress: Progress) -> Fine:
         """Render the fine icon of a cell's mean activation."""
@@ -58,8 +58,8 @@ class Bench:
         if not 0 <= request.cell < len(statistics.mean):
             raise StoreError(f"level {request.level} has cells 0 to {len(statistics.mean) - 1}, not {request.cell}")
         direction = torch.from_numpy(np.asarray(statistics.mean[request.cell], np.float32))[None]
-        base = self._statistics(request.layer, 0).mean.astype(np.float32).mean(0)
-        mean, objective = torch.from_numpy(base), Objective()
+        coarsest = layer.levels[0]
+        mean, objective = torch.from_numpy(mean_of(coarsest.level, coarsest.statistics)), Objective()
 
         def value(found: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
             here = found.device
@@ -73,7 +73,7 @@ class Bench:
             self._spectrum,
             width=layer.channels,
             size=request.size or self._fine_size(),
-            tap=self.tap,
+            tap=self._tap(request.layer),
             seed=run.seed,
             device=run.device,
             progress=progress,
@@ -91,9 +91,13 @@ class Bench:
         layer, model = self.atlas.layers[request.layer], self.job.model
         picture = decode(request.picture)
         pixels = model.preprocess.picture(picture)
-        shape = layer_shapes(model, [layer.name], pixels.shape, tap=self.tap)[layer.name]
+        tap = self._tap(request.layer)
+        shape = layer_shapes(model, [layer.name], pixels.shape, tap=tap)[layer.name]
         batch = model.preprocess.normalise(torch.from_numpy(pixels[None]).to(model.device))
-        with torch.inference_mode(), capture(model.network, [layer.name], tap=self.tap, stop=False) as run:
+        with (
+            torch.inference_mode(),
+            capture(model.network, [layer.name], tap=tap, stop=False) as run,
+        ):
             found = run(batch)[layer.name]
             classes = _likeliest(model, run.output) if model.is_classifier else ()
         rows = _rows_of(found, shape, layer.pool)
@@ -141,16 +145,19 @@ class Bench:
         """Samples on the map, at most MOST_ROWS evenly spread: rows ascending, and their unit vectors."""
         laid = self.atlas.layers[layer]
         rows = np.flatnonzero(np.isfinite(laid.samples.positions).all(1))
-        rows = rows[:: -(-len(rows) // MOST_ROWS)]
         if not len(rows):
             raise StoreError(f"layer '{laid.name}' of {self.atlas.path} has no sample on its map")
+        rows = rows[:: -(-len(rows) // MOST_ROWS)]
         stored = self._store.layer(laid.name).rows(self._kind(layer))
         return rows, _unit(np.asarray(stored[rows], np.float32))
 
     def _kind(self, layer: int) -> RowKind:
-        wanted = self.job.config.layout.rows
-        kinds = self._store.layer(self.atlas.layers[layer].name).kinds
-        return wanted if wanted in kinds else kinds[0]
+        """The store's kind of rows that the atlas' samples are, whatever the pipeline has become since."""
+        pool = self.atlas.layers[layer].pool
+        return cast(RowKind, "positions" if pool == "sample" else pool)
+
+    def _tap(self, layer: int) -> Literal["output", "input"]:
+        return cast(Literal["output", "input"], self._store.layer(self.atlas.layers[layer].name).tap)
 
     @functools.cached_property
     def _store(self) -> ActivationStore:

@@ -96,6 +96,12 @@ def test_a_table_of_one_class_and_of_two(folder: Path, store: ActivationStore) -
     write_layout(folder / "a.store", "3", folder / "two.npz", between=pair, **told)  # type: ignore[arg-type]
     with np.load(folder / "two.npz") as table:
         assert set(table["label"]) == set(pair)
+    # Whichever rows are named: effects belong to the sampled positions.
+    write_layout(folder / "a.store", "3", folder / "mean.npz", between=pair, rows="mean", **told)  # type: ignore[arg-type]
+    with np.load(folder / "mean.npz") as table, np.load(folder / "two.npz") as same:
+        assert all(np.array_equal(table[name], same[name]) for name in ("row", "id", "label"))
+    with pytest.raises(ConfigError, match="leave the classes out"):
+        write_layout(folder / "a.store", "3", folder / "no.npz", between=pair, classes=[pair[0]])
     with pytest.raises(ConfigError, match="has no class"):
         write_layout(folder / "a.store", "3", folder / "no.npz", classes=["bote"])
 

@@ -70,3 +70,18 @@ def test_names_hooks_and_parameters_stay_and_what_is_special_is_left_alone() -> 
 def test_statistics_that_follow_the_batch_are_left_to_follow_it() -> None:
     plain = nn.BatchNorm2d(3, track_running_stats=False)
     assert type(freeze(plain)) is nn.BatchNorm2d
+
+
+def test_a_strided_convolution_works_under_autocast() -> None:
+    network = freeze(nn.Sequential(nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU()).eval().requires_grad_(False))
+    pictures = torch.rand(2, 3, 16, 16, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        network(pictures).float().sum().backward()
+    assert pictures.grad is not None
+    plain = nn.Sequential(nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU())
+    plain.load_state_dict(network.state_dict())
+    again = pictures.detach().clone().requires_grad_()
+    plain(again).sum().backward()
+    assert again.grad is not None
+    near = nn.functional.cosine_similarity(pictures.grad.flatten(), again.grad.flatten(), dim=0)
+    assert float(near) > 0.98
