@@ -177,7 +177,7 @@ def layout(
     rows: Annotated[
         Literal["positions", "mean", "max", "cls", "center"], typer.Option(help="Which rows of the layer.")
     ] = "positions",
-    method: Annotated[Literal["tsne", "umap", "pca"], typer.Option(help="How to lay out.")] = "tsne",
+    method: Annotated[Literal["tsne", "umap", "pacmap", "pca"], typer.Option(help="How to lay out.")] = "tsne",
     neighbors: Annotated[int, typer.Option(help="Neighbours of each sample.")] = 15,
     fit: Annotated[int, typer.Option(min=100, help="Fit t-SNE on so many samples, place the rest.")] = 250_000,
     metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="What is near.")] = "cosine",

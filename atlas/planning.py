@@ -22,7 +22,7 @@ from atlas.rendering.icons import DEFAULT_STEPS
 
 # Seconds that a thousand samples take on two cores, neighbours included: t-SNE as seen at 8,000 and 20,000 samples;
 # UMAP and PCA are rougher, and UMAP's first call compiles besides.
-SECONDS_PER_THOUSAND = {"tsne": 0.4, "umap": 0.5, "pca": 0.01}
+SECONDS_PER_THOUSAND = {"tsne": 0.4, "umap": 0.5, "pacmap": 0.5, "pca": 0.01}
 # A thumbnail or patch is a JPEG of about so many bytes, an icon a lossless picture of about so many a pixel.
 BYTES_PER_PICTURE = 4_000
 BYTES_PER_PIXEL = 2.2

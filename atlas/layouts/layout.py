@@ -13,7 +13,14 @@ from atlas.errors import LayoutError, nearest
 from atlas.layouts.comparing import turn_onto
 from atlas.layouts.fitting import choose_fitted, place_among
 from atlas.layouts.neighbors import find_neighbors
-from atlas.layouts.place import fill_unit_square, mark_outliers, place_by_pca, place_by_tsne, place_by_umap
+from atlas.layouts.place import (
+    fill_unit_square,
+    mark_outliers,
+    place_by_pacmap,
+    place_by_pca,
+    place_by_tsne,
+    place_by_umap,
+)
 from atlas.layouts.reduce import COMPONENTS, Metric, Survey, reduce_rows, survey_rows
 from atlas.layouts.rows import Rows, Selected, resident
 from atlas.records import STATES, Layout, Progress, RowKind, silent
@@ -23,7 +30,7 @@ if TYPE_CHECKING:
 
 FIT = 250_000
 """Above so many distinct rows t-SNE is fitted on a sample, and the rest placed against it."""
-METHODS = ("tsne", "umap", "pca")
+METHODS = ("tsne", "umap", "pacmap", "pca")
 METRICS = ("cosine", "euclidean")
 FITTED, PLACED, OUTLIER, DUPLICATE = (STATES.index(name) for name in ("fitted", "placed", "outlier", "duplicate"))
 
@@ -117,6 +124,8 @@ def _place(
     progress("neighbours", 1, 1)
     if method == "tsne":
         return place_by_tsne(points, found, seed=seed, threads=threads, start=start, line=line, progress=progress)
+    if method == "pacmap":
+        return place_by_pacmap(points, found, seed=seed, threads=threads, start=start, progress=progress)
     return place_by_umap(points, found, seed=seed, threads=threads, start=start, progress=progress)
 
 

@@ -1,4 +1,4 @@
-"""Points to the plane by t-SNE, UMAP or PCA, and the plane to the unit square."""
+"""Points to the plane by t-SNE, UMAP, PaCMAP or PCA, and the plane to the unit square."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.errors import LayoutError
 from atlas.layouts.neighbors import Neighbors
 from atlas.records import Progress, silent
 
@@ -171,6 +172,40 @@ def _fuzzy(points: NDArray[np.float32], neighbors: Neighbors, epochs: int) -> An
     graph.data[graph.data < 1 / epochs] = 0
     graph.eliminate_zeros()
     return graph
+
+
+def place_by_pacmap(
+    points: NDArray[np.float32],
+    neighbors: Neighbors,
+    *,
+    seed: int,
+    threads: int,
+    start: NDArray[np.floating[Any]] | None = None,
+    progress: Progress = silent,
+) -> NDArray[np.float64]:
+    """Embed by PaCMAP over neighbours already found. (rows, components) -> (rows, 2). Wang et al. 2021.
+
+    Raises LayoutError without the package, and for too few rows to draw its further pairs from.
+    """
+    from atlas.layouts.forces import thread_count
+
+    try:
+        import pacmap  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    except ImportError:
+        raise LayoutError("pacmap is not installed: pip install 'activation-atlas[pacmap]', or take tsne") from None
+    rows, k = neighbors.indices.shape
+    if rows <= 4 * k:
+        raise LayoutError(
+            f"PaCMAP of {rows} distinct rows cannot draw pairs beside {k} neighbours: "
+            f"set neighbors to at most {max(1, (rows - 1) // 4)}, or take tsne"
+        )
+    pairs = np.stack([np.repeat(np.arange(rows), k), neighbors.indices.ravel()], axis=1).astype(np.int32)
+    progress("PaCMAP", 0, 1)
+    with thread_count(threads):
+        reducer = pacmap.PaCMAP(n_neighbors=k, pair_neighbors=pairs, random_state=seed)
+        plane = reducer.fit_transform(points, init="pca" if start is None else place_by_pca(start.astype(np.float32)))
+    progress("PaCMAP", 1, 1)
+    return np.asarray(plane, np.float64)
 
 
 def mark_outliers(plane: NDArray[np.float64]) -> NDArray[np.bool_]:

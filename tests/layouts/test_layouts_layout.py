@@ -48,6 +48,25 @@ def test_planted_clusters_stay_together_and_the_rare_one_too(planted: Layout) ->
     assert found[of == 20].mean() >= 0.95
 
 
+def test_without_pacmap_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pacmap", None)
+    with pytest.raises(LayoutError, match=r"pip install 'activation-atlas\[pacmap\]'"):
+        compute_layout(mixture(300, 4)[0], method="pacmap")
+
+
+@pytest.mark.slow
+def test_pacmap_keeps_planted_clusters_and_repeats_itself() -> None:
+    pytest.importorskip("pacmap", reason="the extra 'pacmap' is not installed")
+    x, of = mixture(600, 8)
+    layout = compute_layout(x, method="pacmap", deterministic=True)
+    assert purity(layout, of).mean() >= 0.95
+    np.testing.assert_array_equal(layout.positions, compute_layout(x, method="pacmap", deterministic=True).positions)
+    followed = compute_layout(x, method="pacmap", start=layout.positions)
+    assert purity(followed, of).mean() >= 0.95
+    with pytest.raises(LayoutError, match="set neighbors to at most 9"):
+        compute_layout(x[:40], method="pacmap")
+
+
 @pytest.mark.slow
 def test_umap_keeps_planted_clusters_and_repeats_itself() -> None:
     x, of = mixture(600, 8)
