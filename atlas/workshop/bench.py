@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import os
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TextIO, cast
 
 import numpy as np
 import torch
@@ -25,7 +24,19 @@ from atlas.records import LayerShape, Progress, RowKind, Spectrum
 from atlas.rendering.maco import render_fine
 from atlas.rendering.objective import Objective
 from atlas.storage import ActivationStore, Atlas, open_atlas, open_store
-from atlas.workshop.requests import Fine, FineRequest, Located, LocateRequest, Place
+from atlas.workshop.requests import (
+    Fine,
+    FineRequest,
+    Located,
+    LocateRequest,
+    Message,
+    Place,
+    Ready,
+    Refused,
+    Working,
+    from_line,
+    to_line,
+)
 
 NEIGHBORS = 5
 MOST_ROWS = 200_000
@@ -184,32 +195,35 @@ class Bench:
         return self.atlas.layers[layer].levels[level].statistics
 
 
-def serve(pipeline: str, atlas: str, connection: Connection) -> None:
-    """Answer requests until the other side closes: ("ready",), ("progress", …), ("done", answer), ("error", text)."""
+def serve(pipeline: str, atlas: str, requests: TextIO, answers: TextIO) -> None:
+    """Answer requests until there are no more: Ready once, then for each some Working and one answer or Refused."""
+
+    def say(message: Message) -> None:
+        answers.write(to_line(message))
+        answers.flush()
+
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # the explorer must stay quick
     try:
         bench = Bench(Path(pipeline), Path(atlas))
     except AtlasError as error:
-        connection.send(("error", str(error)))
+        say(Refused(str(error)))
         return
-    connection.send(("ready",))
-
-    def report(stage: str, done: int, total: int) -> None:
-        connection.send(("progress", stage, done, total))
-
-    while True:
+    say(Ready())
+    for line in requests:
+        request = from_line(line)
         try:
-            request = connection.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer = (bench.fine if isinstance(request, FineRequest) else bench.locate)(request, report)
+            say(_answer(bench, request, lambda stage, done, total: say(Working(stage, done, total))))
         except IndexError:
-            connection.send(("error", f"{atlas} has no such layer or level"))
+            say(Refused(f"{atlas} has no such layer or level"))
         except (AtlasError, MemoryError) as error:
-            connection.send(("error", str(error) or f"{type(error).__name__} while the network ran"))
-        else:
-            connection.send(("done", answer))
+            say(Refused(str(error) or "memory ran out while the network ran: try again with less running beside it"))
+
+
+def _answer(bench: Bench, request: Message, progress: Progress) -> Message:
+    if isinstance(request, FineRequest):
+        return bench.fine(request, progress)
+    assert isinstance(request, LocateRequest)
+    return bench.locate(request, progress)
 
 
 def _likeliest(model: Model, output: Any) -> tuple[tuple[int, float], ...]:

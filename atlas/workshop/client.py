@@ -2,23 +2,81 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import queue
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Self
 
 from atlas.errors import AtlasError, DataError
-from atlas.workshop.requests import Fine, FineRequest, Located, LocateRequest
+from atlas.workshop.requests import (
+    Fine,
+    FineRequest,
+    Located,
+    LocateRequest,
+    Message,
+    Ready,
+    Refused,
+    Working,
+    from_line,
+    to_line,
+)
 
 LARGEST_PICTURE = 20_000_000  # bytes of a file that is dropped on the explorer
 SIZES = (64, 512)  # px a side of a fine icon: least and most
 _PATIENCE = 300.0  # seconds for one answer, loading included
-_POLL = 0.1
+
+
+class _Child:
+    """The process, its answers as they come, and what it said on standard error."""
+
+    def __init__(self, pipeline: Path, atlas: Path) -> None:
+        self.said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "atlas.workshop.launch", str(pipeline), str(atlas)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.said,
+            text=True,
+            encoding="utf-8",
+        )
+        self.answers: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, name="atlas-workshop", daemon=True).start()
+
+    def ask(self, request: Message) -> None:
+        """Send a request. Raises BrokenPipeError when the process has died."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(to_line(request))
+        self.process.stdin.flush()
+
+    def last_words(self) -> str:
+        """The last line on standard error."""
+        self.said.seek(0)
+        lines = self.said.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.said):
+            try:
+                if stream is not None:
+                    stream.close()
+            except OSError:  # what was left to send has nowhere to go
+                pass
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self.answers.put(from_line(line))
+        self.answers.put(None)
 
 
 @dataclass
@@ -34,7 +92,7 @@ class Workshop:
     patience: float = _PATIENCE
     busy: tuple[str, int, int] | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _child: tuple[SpawnProcess, Connection] | None = field(default=None, repr=False)
+    _child: _Child | None = field(default=None, repr=False)
 
     def fine(self, layer: int, level: int, cell: int, *, size: int | None = None) -> Fine:
         """The fine icon of a cell, `size` px a side, by default what suits the network. Raises AtlasError."""
@@ -54,12 +112,9 @@ class Workshop:
 
     def close(self) -> None:
         """End the process, whatever it does."""
-        if self._child is not None:
-            process, connection = self._child
-            self._child = None
-            connection.close()
-            process.kill()
-            process.join(5)
+        child, self._child = self._child, None
+        if child is not None:
+            child.end()
 
     def __enter__(self) -> Self:
         return self
@@ -69,53 +124,40 @@ class Workshop:
     ) -> None:
         self.close()
 
-    def _ask(self, request: FineRequest | LocateRequest) -> Any:
+    def _ask(self, request: FineRequest | LocateRequest) -> Message:
         with self._turn:
             until = time.monotonic() + self.patience
             self.busy = ("load the network", 0, 1)
             try:
-                if self._child is None or not self._child[0].is_alive():
-                    self._start()
-                    self._answer(until, "ready")
-                assert self._child is not None
-                self._child[1].send(request)
-                return self._answer(until, "done")
-            except (EOFError, OSError) as error:
-                self.close()
-                raise AtlasError("the network's process has died, perhaps for want of memory: try again") from error
+                if self._child is None or self._child.process.poll() is not None:
+                    self.close()
+                    self._child = _Child(self.pipeline, self.atlas)
+                    self._answer(self._child, until)
+                self._child.ask(request)
+                return self._answer(self._child, until)
+            except OSError as error:
+                raise self._died() from error
             finally:
                 self.busy = None
 
-    def _start(self) -> None:
-        self.close()
-        from atlas.workshop.launch import run  # a module without torch: the child imports it first
-
-        # Spawned, never forked: threads of a server do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        process = context.Process(
-            target=run, args=(str(self.pipeline), str(self.atlas), there), name="atlas-workshop", daemon=True
-        )
-        process.start()
-        there.close()
-        self._child = (process, here)
-
-    def _answer(self, until: float, wanted: str) -> Any:
-        """Take messages until the wanted one; show progress."""
-        assert self._child is not None
-        connection = self._child[1]
+    def _answer(self, child: _Child, until: float) -> Message:
+        """Wait for Ready or an answer, and keep `busy` up to date. Raises AtlasError for what is refused."""
         while True:
-            if not connection.poll(_POLL):
-                if time.monotonic() > until:
-                    self.close()
-                    raise AtlasError(f"the network gave no answer within {self.patience:.0f} s: it was stopped")
-                continue
-            kind, *content = connection.recv()
-            if kind == "progress":
-                self.busy = (content[0], content[1], content[2])
-            elif kind == "error":
-                if wanted == "ready":
-                    self.close()
-                raise AtlasError(content[0])
-            elif kind == wanted:
-                return content[0] if content else None
+            try:
+                message = child.answers.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                self.close()
+                raise AtlasError(f"the network gave no answer within {self.patience:.0f} s: it was stopped") from None
+            if message is None:
+                raise self._died()
+            if isinstance(message, Working):
+                self.busy = (message.stage, message.done, message.total)
+            elif isinstance(message, Refused):
+                raise AtlasError(message.reason)
+            elif isinstance(message, Ready | Fine | Located):
+                return message
+
+    def _died(self) -> AtlasError:
+        words = self._child.last_words() if self._child is not None else ""
+        self.close()
+        return AtlasError(f"the network's process has ended ({words or 'without a word'}): try again")

@@ -1,13 +1,13 @@
-"""The first thing that the network's process runs: it lowers its own rank and powers, then loads the network."""
+"""The network's process: `python -m atlas.workshop.launch PIPELINE ATLAS`, requests in, answers out, a line each."""
 
 from __future__ import annotations
 
 import os
-from multiprocessing.connection import Connection
+import sys
 
 
-def run(pipeline: str, atlas: str, connection: Connection) -> None:
-    """Serve requests behind everyone else on the machine, without writing files."""
+def main() -> None:
+    """Serve requests behind everyone else on the machine; what libraries print goes to standard error."""
     try:
         import resource
 
@@ -15,6 +15,13 @@ def run(pipeline: str, atlas: str, connection: Connection) -> None:
         os.nice(5)
     except (ImportError, OSError, ValueError):  # not everywhere, and no reason to stop
         pass
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     from atlas.workshop.bench import serve
 
-    serve(pipeline, atlas, connection)
+    pipeline, atlas = sys.argv[1:]
+    serve(pipeline, atlas, sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,11 @@
-"""What can be asked of the network beside an atlas, and what it answers."""
+"""What can be asked of the network beside an atlas, and what it answers; each as one line of JSON."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from base64 import b64decode, b64encode
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -62,3 +65,58 @@ class Located:
     classes: tuple[tuple[int, float], ...]
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The network is loaded."""
+
+
+@dataclass(frozen=True)
+class Working:
+    """How far an answer is."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why there is no answer, in one sentence."""
+
+    reason: str
+
+
+Message = FineRequest | LocateRequest | Fine | Located | Ready | Working | Refused
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (FineRequest, LocateRequest, Fine, Located, Ready, Working, Refused)
+}
+
+
+def to_line(message: Message) -> str:
+    """Write a message as one line of JSON; bytes become base64."""
+    values = {
+        name: b64encode(value).decode() if isinstance(value, bytes) else value
+        for name, value in asdict(message).items()
+    }
+    return json.dumps({"kind": type(message).__name__, **values}) + "\n"
+
+
+def from_line(line: str) -> Message:
+    """Read what `to_line` wrote. Raises ValueError for anything else."""
+    values = json.loads(line)
+    kind = values.pop("kind", None) if isinstance(values, dict) else None
+    if kind not in _KINDS:
+        raise ValueError(f"no message: {line[:80]!r}")
+    for name in ("picture", "cut_out"):
+        if name in values:
+            values[name] = b64decode(values[name], validate=True)
+    if kind == "Located":
+        values["places"] = tuple(Place(**place) for place in values["places"])
+        values["classes"] = tuple((int(index), float(share)) for index, share in values["classes"])
+    try:
+        found: Message = _KINDS[kind](**values)
+    except TypeError as error:
+        raise ValueError(f"no {kind}: {error}") from None
+    return found

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from atlas.datasets import load_manifest
@@ -18,6 +20,18 @@ from atlas.pipeline import build
 from atlas.storage import open_atlas
 from atlas.workshop import Workshop
 from atlas.workshop.client import LARGEST_PICTURE
+from atlas.workshop.requests import (
+    Fine,
+    FineRequest,
+    Located,
+    LocateRequest,
+    Place,
+    Ready,
+    Refused,
+    Working,
+    from_line,
+    to_line,
+)
 from tests.tiny import write_tiny_pipeline
 
 
@@ -84,8 +98,8 @@ def test_a_process_that_dies_is_started_again(workshop: Workshop) -> None:
     picture = encoded(Image.new("RGB", (64, 64), (200, 10, 10)))
     before = workshop.locate(0, picture)
     assert workshop._child is not None
-    workshop._child[0].kill()
-    workshop._child[0].join()
+    workshop._child.process.kill()
+    workshop._child.process.wait()
     assert workshop.locate(0, picture) == before
 
 
@@ -106,6 +120,42 @@ def test_another_network_or_a_missing_store_is_told_in_one_sentence(folder: Path
             running.locate(0, encoded(Image.new("RGB", (64, 64))))
     finally:
         (folder / "away.store").rename(moved)
+
+
+@given(st.binary(max_size=300), st.integers(0, 9), st.text(max_size=40), st.floats(0, 1, width=32))
+def test_messages_survive_their_line(data: bytes, number: int, text: str, share: float) -> None:
+    place = Place(share, share, share, share, share, number, number)
+    for message in (
+        LocateRequest(number, data),
+        FineRequest(number, number, number, None),
+        Fine(data, data),
+        Located((place, place), ((number, share),), number, number),
+        Ready(),
+        Working(text, number, number),
+        Refused(text),
+    ):
+        line = to_line(message)
+        assert line.count("\n") == 1
+        assert from_line(line) == message
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", '{"kind": "Path"}', '{"kind": "Ready", "more": 1}', "nothing"])
+def test_other_lines_are_no_messages(line: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - json's own or ours
+        from_line(line)
+
+
+def test_the_network_needs_no_guard_in_a_users_script(folder: Path) -> None:
+    code = (
+        "import io; from PIL import Image; from pathlib import Path; from atlas.workshop import Workshop\n"
+        "print('once'); buffer = io.BytesIO(); Image.new('RGB', (64, 64)).save(buffer, 'PNG')\n"
+        f"with Workshop(Path({str(folder / 'tiny.toml')!r}), Path({str(folder / 'tiny.atlas')!r})) as network:\n"
+        "    print(len(network.locate(0, buffer.getvalue()).places))\n"
+    )
+    script = folder / "user.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["once", "225"]
 
 
 def test_asking_needs_no_torch(folder: Path) -> None:
