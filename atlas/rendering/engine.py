@@ -54,8 +54,11 @@ class Recipe:
 
     @classmethod
     def started(cls, steps: int) -> Recipe:
-        """For icons that start from others: as `faded` leaves them, they would be overshot at the full rate."""
-        return cls(steps, coarse=0.53, rate=0.12)
+        """For icons that start from others: large shapes are there, and the full rate would lose them again.
+
+        More weight on what sets a cell apart: its start is shared with its siblings. docs/icons.md has the table.
+        """
+        return cls(steps, coarse=0.0, rate=0.08, objective=Objective(strength=4.4, contrast=12.0))
 
     @property
     def peak(self) -> float:

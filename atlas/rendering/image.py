@@ -11,7 +11,7 @@ from torch.nn import functional
 # The square root of ImageNet's colour covariance (columns: light, blue-yellow, green-purple), as lucid and lucent use
 # it, divided by its largest column norm.
 _COLOUR_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
-_KEPT_CONTRAST, _KEPT_CYCLES = 0.3, 16.0
+_KEPT_CONTRAST, _KEPT_CYCLES = 0.7, 32.0
 _DARKEST = 0.02  # starts are clipped to [0.02, 0.98]: the sigmoid's inverse is infinite at 0 and 1
 
 
@@ -110,9 +110,9 @@ _FADED_TOGETHER = 64  # icons: what is needed beside them does not grow with the
 
 
 def faded(icons: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Icons (n, size, size, 3) as starts for finer ones: without their finest detail, at 0.3 of their contrast.
+    """Icons (n, size, size, 3) as starts for finer ones: at 0.7 of their contrast, less of their finest detail.
 
-    Rendering adds contrast and detail to what it starts from: whole icons end up harsh, and 0.05 lower in every cosine.
+    A wave of f cycles a side keeps 0.7 exp(-(f / 32)² / 2): rendering adds contrast and detail to its start.
     """
     if len(icons) > _FADED_TOGETHER:
         parts = range(0, len(icons), _FADED_TOGETHER)
