@@ -74,7 +74,9 @@ def _options(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="The folder for both atlases.")] = Path("demo"),
-    serve: Annotated[bool, typer.Option(" /--no-serve", help="Stop when the atlases are built.")] = True,
+    serve: Annotated[
+        bool, typer.Option(" /--no-serve", show_default=False, help="Stop when the atlases are built.")
+    ] = True,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The explorer's port; 0 takes a free one.")] = 5006,
     force: Force = False,
 ) -> None:
@@ -96,7 +98,7 @@ def layers(
     model: Annotated[str, typer.Argument(help="torchvision:NAME, timm:NAME or python:package.module:factory.")],
     checkpoint: Annotated[Path | None, typer.Option(help="A state dict, .pt or .safetensors.")] = None,
     input_size: Annotated[
-        int | None, typer.Option(help="Side of the input in pixels; default: the network's own.")
+        int | None, typer.Option(min=1, help="Side of the input in pixels; default: the network's own.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -179,7 +181,7 @@ def layout(
     ] = "positions",
     method: Annotated[Literal["tsne", "umap", "pacmap", "pca"], typer.Option(help="How to lay out.")] = "tsne",
     neighbors: Annotated[int, typer.Option(help="Neighbours of each sample.")] = 15,
-    fit: Annotated[int, typer.Option(min=100, help="Fit t-SNE on so many samples, place the rest.")] = 250_000,
+    fit: Annotated[int, typer.Option(min=100, help="Fit t-SNE or UMAP on so many samples, place the rest.")] = 250_000,
     metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="What is near.")] = "cosine",
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The generator's seed.")] = 0,
     deterministic: Annotated[
@@ -233,7 +235,7 @@ def render(
 def explore(
     atlas: Annotated[list[Path], typer.Argument(metavar="ATLAS...", help="One NAME.atlas folder or more.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 5006,
-    show: Annotated[bool, typer.Option(" /--no-show", help="Do not open a browser.")] = True,
+    show: Annotated[bool, typer.Option(" /--no-show", show_default=False, help="Do not open a browser.")] = True,
     address: Annotated[
         str, typer.Option(metavar="IP", help="The address to listen on; any but loopback needs --token.")
     ] = "127.0.0.1",
@@ -262,7 +264,9 @@ def explore(
 def export(
     atlas: Annotated[Path, typer.Argument(metavar="ATLAS", help="A NAME.atlas folder.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder.")],
-    pictures: Annotated[bool, typer.Option(" /--no-pictures", help="Leave the dataset's pictures out.")] = True,
+    pictures: Annotated[
+        bool, typer.Option(" /--no-pictures", show_default=False, help="Leave the dataset's pictures out.")
+    ] = True,
     columns: Columns = None,
     force: Force = False,
 ) -> None:
@@ -286,7 +290,9 @@ def info(path: Annotated[Path, typer.Argument(help="A store or an atlas.")], as_
 @app.command()
 def quality(
     atlas: Annotated[Path, typer.Argument(metavar="ATLAS", help="A NAME.atlas folder.")],
-    second_seed: Annotated[bool, typer.Option(" /--no-second-seed", help="Leave the stability out.")] = True,
+    second_seed: Annotated[
+        bool, typer.Option(" /--no-second-seed", show_default=False, help="Leave the stability out.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Say how far the picture can be trusted: what the layout keeps, how good the icons are."""

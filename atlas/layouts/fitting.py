@@ -15,6 +15,8 @@ PLACING = Phase(60, 1, 0.8)
 """Iterations for placed rows: they begin beside their nearest fitted one."""
 ANCHORING = 10
 """Nearest fitted rows that draw a placed one."""
+UMAP_ANCHORING = 5
+"""The same for UMAP: of 3,000 placed among 3,000, 10 keep 0.60 of the fitted ones' recall, 5 keep 0.64."""
 
 COVERED = 1.5e-4
 """As a share of the map's side. The grid of forces does not resolve such distances, so points with the same nearest
@@ -91,6 +93,51 @@ def place_among(
             places = step(
                 places, held, start, near.ravel(), weight, slope, update, gains, np.float32(PLACING.exaggeration),
                 balance, np.float32(PLACING.momentum), np.float32(1), np.float32(LONGEST), threads,
+            )  # fmt: skip
+    progress("placing the rest", PLACING.iterations, PLACING.iterations)
+    return _uncover(places.astype(np.float64), held.astype(np.float64), rng)
+
+
+def place_among_by_umap(
+    points: NDArray[np.float32],
+    fitted: NDArray[np.bool_],
+    plane: NDArray[np.float64],
+    *,
+    seed: int,
+    threads: int,
+    progress: Progress = silent,
+) -> NDArray[np.float64]:
+    """Place the other points against fitted ones, which stay, by UMAP's descent: as `place_among`, with its forces.
+
+    How strongly each fitted neighbour pulls is umap-learn's `transform`'s; twice, as both ends of an edge do in the fit,
+    or placed points would be pushed out from among their like. plane must be UMAP's own, unscaled.
+    """
+    from umap.umap_ import compute_membership_strengths, smooth_knn_dist
+
+    from atlas.layouts.forces import thread_count
+    from atlas.layouts.place import umap_table
+    from atlas.layouts.umap_forces import descend
+
+    known, others = points[fitted], points[~fitted]
+    progress("neighbours of the rest", 0, 1)
+    near = find_among(known, others, min(UMAP_ANCHORING, len(known)), seed=seed)
+    progress("neighbours of the rest", 1, 1)
+    rows, k = near.shape
+    apart = np.stack([np.linalg.norm(others - known[near[:, rank]], axis=1) for rank in range(k)], axis=1)
+    rng = np.random.default_rng(seed)
+    held = plane.astype(np.float32)
+    places = held[near[:, 0]] + rng.normal(scale=0.01, size=(rows, 2)).astype(np.float32)
+    start = np.arange(0, rows * k + 1, k)
+    with thread_count(threads):
+        sigmas, rhos = smooth_knn_dist(apart, float(k), local_connectivity=0.0)
+        # bipartite: a point and a fitted one of the same number are two.
+        often = compute_membership_strengths(near.astype(np.int32), apart, sigmas, rhos, bipartite=True)[2]
+        for epoch in range(PLACING.iterations):
+            if epoch % UPDATES == 0:
+                progress("placing the rest", epoch, PLACING.iterations)
+            places = descend(
+                np.concatenate([held, places]), len(held), start, near.ravel(), often.astype(np.float32), umap_table(),
+                np.float32(2), np.float32(1 - epoch / PLACING.iterations), epoch, seed, threads,
             )  # fmt: skip
     progress("placing the rest", PLACING.iterations, PLACING.iterations)
     return _uncover(places.astype(np.float64), held.astype(np.float64), rng)

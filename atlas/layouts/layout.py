@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from atlas.errors import LayoutError, nearest
 from atlas.layouts.comparing import turn_onto
-from atlas.layouts.fitting import choose_fitted, place_among
+from atlas.layouts.fitting import choose_fitted, place_among, place_among_by_umap
 from atlas.layouts.neighbors import find_neighbors
 from atlas.layouts.place import (
     fill_unit_square,
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from atlas.storage.store import ActivationStore
 
 FIT = 250_000
-"""Above so many distinct rows t-SNE is fitted on a sample, and the rest placed against it."""
+"""Above so many distinct rows t-SNE and UMAP are fitted on a sample, and the rest placed against it."""
+FITTING = {"tsne": place_among, "umap": place_among_by_umap}
+"""Methods that can be fitted on a sample, and how each places the rest."""
 METHODS = ("tsne", "umap", "pacmap", "pca")
 METRICS = ("cosine", "euclidean")
 FITTED, PLACED, OUTLIER, DUPLICATE = (STATES.index(name) for name in ("fitted", "placed", "outlier", "duplicate"))
@@ -58,10 +60,10 @@ def compute_layout(
     order. Exact copies are laid out once and share a place; rows with NaN or infinity have no place (NaN, state
     "outlier"); points far from all others are outliers and lie where they lie. The default method is t-SNE: at equal
     time it keeps three times as many true neighbours as UMAP, and fills the square more evenly. Of more than `fit`
-    distinct rows t-SNE is fitted on so many, rare classes and wrong predictions among them, and the others are placed
-    against these (state "placed"); UMAP and PCA always take all. start (rows, 2), the places of the same samples in
-    another layer say: the layout starts from there and is turned onto them. line: t-SNE in one dimension, x. With
-    `deterministic` one core is used, and the same rows and seed give the same bits.
+    distinct rows t-SNE and UMAP are fitted on so many, rare classes and wrong predictions among them, and the others
+    are placed against these (state "placed"); PaCMAP and PCA always take all. start (rows, 2), the places of the
+    same samples in another layer say: the layout starts from there and is turned onto them. line: t-SNE in one
+    dimension, x. With `deterministic` one core is used, and the same rows and seed give the same bits.
 
     Raises LayoutError for fewer than 3 distinct finite rows, for as many neighbours as rows, for an unknown method
     or metric; StoreError for an unknown layer.
@@ -84,15 +86,17 @@ def compute_layout(
         )
         if np.ptp(points, axis=0).max() <= (1e-6 if metric == "cosine" else 0):
             raise LayoutError(f"the rows of {where} differ in length alone, not in direction: try metric='euclidean'")
-        told = _told(rows, layer, kind, select) if method == "tsne" and len(points) > fit else (None, None)
-        chosen = choose_fitted(survey.distinct, fit if method == "tsne" else len(points), *told, seed)
+        told = _told(rows, layer, kind, select) if method in FITTING and len(points) > fit else (None, None)
+        chosen = choose_fitted(survey.distinct, fit if method in FITTING else len(points), *told, seed)
         fitted = np.isin(survey.distinct, chosen)
         plane = np.empty((len(points), 2))
         begin = None if start is None else _whole(start[survey.distinct][fitted])
         plane[fitted] = _place(points[fitted], method, neighbors, seed, deterministic, progress, start=begin, line=line)
         if not fitted.all() and np.isfinite(plane[fitted]).all():
             threads = 1 if deterministic else _cores()
-            plane[~fitted] = place_among(points, fitted, plane[fitted], seed=seed, threads=threads, progress=progress)
+            plane[~fitted] = FITTING[method](
+                points, fitted, plane[fitted], seed=seed, threads=threads, progress=progress
+            )
     if not np.isfinite(plane).all():
         raise LayoutError(f"{method} did not converge on {where}: try another method or seed")
     return _assemble(survey, plane if start is None else turn_onto(plane, start[survey.distinct]), fitted)

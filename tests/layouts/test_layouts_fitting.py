@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from atlas.layouts import compute_layout
@@ -34,9 +35,10 @@ def test_rare_classes_come_whole_and_wrong_predictions_first() -> None:
     assert len(plain) == 1_000
 
 
-def test_placed_rows_lie_with_their_like_and_not_on_one_another() -> None:
+@pytest.mark.parametrize("method", ["tsne", "umap"])
+def test_placed_rows_lie_with_their_like_and_not_on_one_another(method: str) -> None:
     x, of = mixture(6_000)
-    layout = compute_layout(x, fit=3_000, deterministic=True)
+    layout = compute_layout(x, method=method, fit=3_000, deterministic=True)
     assert layout.counts()["fitted"] == 3_000
     placed = layout.state == 1
     assert placed.sum() == 3_000
@@ -46,5 +48,5 @@ def test_placed_rows_lie_with_their_like_and_not_on_one_another() -> None:
     true = find_neighbors(x / np.linalg.norm(x, axis=1, keepdims=True), 15).indices
     recall = np.array([len(set(a) & set(b)) / 15 for a, b in zip(true, near.indices, strict=True)])
     assert recall[placed].mean() > 0.6 * recall[~placed].mean()
-    again = compute_layout(x, fit=3_000, deterministic=True)
+    again = compute_layout(x, method=method, fit=3_000, deterministic=True)
     np.testing.assert_array_equal(layout.positions, again.positions)
