@@ -109,8 +109,8 @@ def place_among_by_umap(
 ) -> NDArray[np.float64]:
     """Place the other points against fitted ones, which stay, by UMAP's descent: as `place_among`, with its forces.
 
-    How strongly each fitted neighbour pulls is umap-learn's `transform`'s; twice, as both ends of an edge do in the fit,
-    or placed points would be pushed out from among their like. plane must be UMAP's own, unscaled.
+    How strongly each fitted neighbour pulls is umap-learn's `transform`'s; twice, as both ends of an edge do in the
+    fit, or placed points would be pushed out from among their like. plane must be UMAP's own, unscaled.
     """
     from umap.umap_ import compute_membership_strengths, smooth_knn_dist
 
