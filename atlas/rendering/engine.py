@@ -58,7 +58,7 @@ class Recipe:
 
         More weight on what sets a cell apart: its start is shared with its siblings. docs/icons.md has the table.
         """
-        return cls(steps, coarse=0.0, rate=0.08, objective=Objective(strength=4.4, contrast=12.0))
+        return cls(steps, coarse=0.0, rate=0.085, objective=Objective(strength=4.4, contrast=12.0))
 
     @property
     def peak(self) -> float:
