@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from atlas.config import (
     PipelineConfig,
+    PreprocessConfig,
     expand_path,
     fingerprint,
     load_manifest_config,
@@ -52,7 +56,10 @@ def test_defaults(pipeline: Path) -> None:
     [
         ("layout.methd=tsne", "unknown key 'layout.methd'; did you mean 'method'?"),
         ("laout.method=tsne", "unknown key 'laout'; did you mean 'layout'?"),
-        ("layout.method=umapp", "'layout.method' is 'umapp'; did you mean 'umap'? (allowed: 'umap', 'tsne' or 'pca')"),
+        (
+            "layout.method=umapp",
+            "'layout.method' is 'umapp'; did you mean 'umap'? (allowed: 'umap', 'tsne', 'pacmap' or 'pca')",
+        ),
         ("grid.levels=autoo", "'grid.levels' is 'autoo'; did you mean 'auto'?"),
         ("grid.levels=99", "'grid.levels' is 99"),
         ("icons.size=big", "'icons.size' is 'big': input should be a valid integer"),
@@ -173,3 +180,20 @@ def test_configuration_is_frozen(pipeline: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         config.run.seed = 3  # type: ignore[misc]
     assert isinstance(config, PipelineConfig)
+
+
+def test_the_docs_list_every_key_with_its_default(repository: Path) -> None:
+    text = (repository / "docs" / "pipeline.md").read_text()
+    sections: dict[str, type[BaseModel]] = {"model.preprocess": PreprocessConfig}
+    for name, field in PipelineConfig.model_fields.items():
+        assert isinstance(field.annotation, type)
+        sections[name] = field.annotation
+    for name, schema in sections.items():
+        listed = text.split(f"## `[{name}]`\n", 1)[1].split("\n## ", 1)[0]
+        rows = dict(re.findall(r"^\| `(\w+)` \|\s*(.*?)\s*\|", listed, re.MULTILINE))
+        assert set(rows) == set(schema.model_fields)
+        for key, field in schema.model_fields.items():
+            if field.is_required():
+                assert rows[key] == "", f"{name}.{key}"
+            else:
+                assert rows[key] == ("none" if field.default is None else json.dumps(field.default)), f"{name}.{key}"

@@ -18,6 +18,8 @@ EFFECTS_PER_SHARD = 16
 # Means of a level beyond this many numbers (256 MB) are not compared: the nearest cells are left out.
 MEANS_COMPARED = 2**26
 
+USUAL_REAL = 0.75  # mean cosine of a cell's real patches, for cells that have none
+
 
 class LevelCells:
     """The cells of one level of one layer."""
@@ -85,6 +87,22 @@ class LevelCells:
         other = None if shows in (-1, cell) else [int(self["column"][shows]), int(self["row"][shows])]
         return told | {"believable": bool(self.level.trust.believable[cell]), "shows": other}
 
+    def trust(self) -> NDArray[np.float32]:
+        """How far each icon can be believed, from 0 to 1, float32 (cells,); NaN without icon.
+
+        Its robust cosine over the mean cosine of the cell's real patches; at most 0.5 where the icon is nearer to a
+        neighbouring cell than to its own, and 0 where it is nearer to one further off, or under the atlas' bound.
+        """
+        real = _mean_cosine(self["patch_cosine"])
+        against = np.where(np.isfinite(real) & (real > 0), real, USUAL_REAL)
+        found = np.clip(self.level.scores.robust / against, 0, 1)
+        shows, believable = self.level.trust.nearest, self.level.trust.believable
+        other = np.where(shows < 0, np.arange(len(shows)), shows)
+        apart = [np.abs(self[name].astype(np.int64)[other] - self[name]) for name in ("column", "row")]
+        beside = (other != np.arange(len(other))) & (np.maximum(*apart) <= 1)
+        bounded: NDArray[np.float32] = np.where(believable, found, np.where(beside, np.minimum(found, 0.5), 0.0))
+        return np.where(np.isnan(found), np.nan, bounded).astype(np.float32)
+
     def nearest(self, cell: int) -> list[list[float | int | None]]:
         """[column, row, cosine] of the kept cells whose mean activations are most alike, the nearest first."""
         if self._directions is None:
@@ -112,8 +130,7 @@ class LevelCells:
             "row": pack(self["row"].astype(np.uint16)),
             "images": pack(images),
             "samples": pack(np.diff(self["start"]).astype(np.uint32)),
-            "robust": pack(self.level.scores.robust.astype(np.float32)),
-            "real": pack(_mean_cosine(self["patch_cosine"])),
+            "trust": pack(self.trust()),
             "kept": pack(self.level.layout_trust.astype(np.float32)),
         }
 

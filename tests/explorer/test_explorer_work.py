@@ -188,7 +188,7 @@ def test_cells_wear_the_colour_of_their_value(
         values = np.log1p(level.level.images) / np.log1p(level.level.images.max())
     else:
         cosine = level.arrays("patch_cosine")["patch_cosine"]
-        values = np.clip(level.scores.robust / np.nanmean(cosine, axis=1), 0, 1)
+        values = np.clip(level.scores.robust / np.nanmean(cosine, axis=1), 0, 1) * level.trust.believable
     width = float(data(page, "cellPx"))
     for cell in np.flatnonzero(level.has_icon)[::5]:
         x, y = centre(page, level, int(cell))

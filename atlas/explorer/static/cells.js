@@ -2,7 +2,7 @@
 
 class CellTable {
   constructor(shard, side) {
-    const types = { column: Uint16Array, row: Uint16Array, images: Uint32Array, samples: Uint32Array, robust: Float32Array, real: Float32Array, kept: Float32Array };
+    const types = { column: Uint16Array, row: Uint16Array, images: Uint32Array, samples: Uint32Array, trust: Float32Array, kept: Float32Array };
     for (const [name, Type] of Object.entries(types)) this[name] = unpack(shard[name], Type);
     this.side = side;
     this.length = this.column.length;
@@ -53,12 +53,7 @@ class CellTables {
       const most = Math.log(1 + table.images.reduce((a, b) => Math.max(a, b), 1));
       return Float32Array.from(table.images, (images) => Math.log(1 + images) / most);
     }
-    if (mode === "trust") {
-      return table.robust.map((robust, i) => {
-        const against = Number.isFinite(table.real[i]) && table.real[i] > 0 ? table.real[i] : 0.75;
-        return Math.min(1, Math.max(0, robust / against)); // NaN stays NaN: no icon
-      });
-    }
+    if (mode === "trust") return table.trust;
     if (mode === "kept") {
       const most = table.kept.reduce((a, b) => (b > a ? b : a), 1e-9); // NaN is not greater
       const values = table.kept.map((kept) => kept / most);

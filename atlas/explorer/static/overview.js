@@ -82,7 +82,7 @@ class Overview {
     }[colour];
     const words = {
       density: "Images in a cell, on a logarithmic scale; at this level.",
-      trust: "How well the network still reads the icon after shifts, turns and blurs, over how well it reads the cell's real patches. Grey: no icon.",
+      trust: "How well the network still reads the icon after shifts, turns and blurs, over how well it reads the cell's real patches; at most half where the network takes it for the cell beside, none where for one further off. Grey: no icon.",
       kept: `How many of their true nearest neighbours a cell's samples keep on the map; the darkest is ${percent(cells?.values?.most)}. Grey: not measured.`,
       effect: this._effectWords(effect, cells),
     }[colour];

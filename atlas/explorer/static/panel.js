@@ -49,7 +49,7 @@ class Panel {
     const numbers = this._numbers(found.cell);
     if (detail === null) return [portrait, numbers];
     const patches = this._patches(detail, found.layer);
-    const doubted = detail.scores !== null && trust(detail.scores, detail.patches).tone === "poor";
+    const doubted = detail.scores !== null && trust(detail.scores, detail.patches, [found.column, found.row]).tone === "poor";
     return doubted ? [numbers, patches, portrait] : [portrait, numbers, patches];
   }
 
@@ -68,7 +68,7 @@ class Panel {
   }
 
   _portrait(found, detail) {
-    const words = detail === null ? null : trust(detail.scores, detail.patches);
+    const words = detail === null ? null : trust(detail.scores, detail.patches, [found.column, found.row]);
     const scores = detail?.scores;
     return h(
       "div",

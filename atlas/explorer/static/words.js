@@ -26,7 +26,7 @@ const figure2 = (value) => (value === null ? "–" : value.toFixed(2));
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toPrecision(2)}`;
 
 /** How far an icon can be believed, judged against the real patches of its cell: {verdict, tone, reason}. */
-function trust(scores, patches) {
+function trust(scores, patches, place) {
   if (scores === null) return { verdict: "No icon", tone: "none", reason: "too few images, or not rendered yet" };
   const cosines = patches.map((patch) => patch.cosine).filter((value) => value !== null);
   const real = cosines.length ? cosines.reduce((sum, value) => sum + value, 0) / cosines.length : null;
@@ -35,6 +35,11 @@ function trust(scores, patches) {
   const weak = strength !== null && strength < 0.5;
   const against = real === null ? "" : `; its real patches reach ${figure2(real)}`;
   const seen = `After small shifts, turns and blurs the network still reads it as this cell with cosine ${figure2(robust)}${against}.`;
+  const isBeside = scores.shows && place && Math.abs(scores.shows[0] - place[0]) <= 1 && Math.abs(scores.shows[1] - place[1]) <= 1;
+  if (scores.believable === false && isBeside) {
+    const why = "The network takes it for the cell beside: believe it for this neighbourhood, not for this cell alone.";
+    return { verdict: "Believable in part", tone: "fair", reason: `${seen} ${why}` };
+  }
   if (scores.believable === false) {
     const why = scores.shows === null ? "" : ` The network takes it for another cell, column ${scores.shows[0]}, row ${scores.shows[1]}.`;
     return { verdict: "Not to be believed", tone: "poor", reason: `${seen}${why} Look at the real pictures instead.` };
@@ -43,7 +48,7 @@ function trust(scores, patches) {
   if (robust >= 0.3 && compared >= 0.5) {
     return { verdict: weak ? "Faint" : "Believable in part", tone: "fair", reason: seen };
   }
-  return { verdict: "Not believable", tone: "poor", reason: `${seen} Look at the real pictures instead.` };
+  return { verdict: "Not to be believed", tone: "poor", reason: `${seen} Look at the real pictures instead.` };
 }
 
 function strengthWords(strength) {
