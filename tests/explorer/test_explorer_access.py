@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,11 @@ def test_nothing_is_shown_without_the_token(guarded: ServerHandle, planted: Atla
 
 
 def test_a_websocket_needs_the_cookie_too(guarded: ServerHandle) -> None:
-    with pytest.raises(OSError, match="Disconnected"):
-        pull_session(url=f"http://127.0.0.1:{guarded.port}/")
+    # In a thread of its own: the browser of other tests has an event loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        session = pool.submit(pull_session, url=f"http://127.0.0.1:{guarded.port}/")
+        with pytest.raises(OSError, match="Disconnected"):
+            session.result(timeout=60)
 
 
 def test_the_right_token_earns_a_strict_cookie_that_is_not_it(guarded: ServerHandle) -> None:
