@@ -58,8 +58,10 @@ class Panel {
     if (this.shown === null) return;
     const portrait = this.element.querySelector(".portrait .cell-picture");
     if (portrait?.classList.contains("empty")) portrait.replaceWith(cellPicture(this.shown, this.tiles, 9.5));
+    // Whatever has come, what is still missing is asked for again: a request that nobody repeats is dropped.
     if (key.startsWith("detail/")) this.showCell(this.shown);
-    if (key.startsWith("patch/") || key.startsWith("image/")) this._paintPatches?.();
+    else this._detail();
+    this._paintPatches?.();
   }
 
   _detail() {
