@@ -11,14 +11,14 @@ from atlas.models import Preprocess
 from atlas.models.light import to_light
 from atlas.records import Spectrum
 
-PICTURES = 128
-"""A coefficient's mean over so many pictures is known to about 5 %: more than an eye can tell."""
+PICTURES = 64
+"""A coefficient's mean over so many pictures is known to about 7 %: more than an eye can tell."""
 
 
 def measure_spectrum(
     source: ImageSource, preprocess: Preprocess, shape: tuple[int, int, int], *, workers: int = 0
 ) -> Spectrum | None:
-    """Measure up to 128 pictures, spread evenly over the manifest, as the network gets them.
+    """Measure up to 64 pictures, spread evenly over the manifest, as the network gets them.
 
     shape: (channels, height, width) of its input; pictures that cannot be read, or give another shape, are left out.
     None when no picture is left. The result does not depend on `workers`.

@@ -12,6 +12,9 @@ DARKEST = 0.02
 # it, divided by its largest column norm.
 _COLOUR_ROOT = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 
+_SHARES = np.clip(np.arange(256) / 255, DARKEST, 1 - DARKEST)
+_ODDS = np.log(_SHARES / (1 - _SHARES)).astype(np.float32)
+
 
 def colour_root(channels: int) -> NDArray[np.float32]:
     """Matrix (channels, channels) from decorrelated to the picture's own colours; for grey pictures a single number."""
@@ -21,8 +24,7 @@ def colour_root(channels: int) -> NDArray[np.float32]:
 
 def to_light(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Pictures uint8 (n, channels, height, width) -> decorrelated log-odds float32 of the same shape."""
-    shares = np.clip(pixels.astype(np.float32) / 255, DARKEST, 1 - DARKEST)
-    odds = np.log(shares / (1 - shares))
     inverse = np.linalg.inv(colour_root(pixels.shape[1]).astype(np.float64)).astype(np.float32)
-    found: NDArray[np.float32] = np.einsum("ij,njhw->nihw", inverse, odds, optimize=True)
+    odds = _ODDS[pixels].reshape(*pixels.shape[:2], -1)
+    found: NDArray[np.float32] = np.matmul(inverse, odds).reshape(pixels.shape)
     return found
