@@ -44,13 +44,20 @@ def worker_count(workers: int | Literal["auto"]) -> int:
 
 
 def read_pictures(
-    source: ImageSource, preprocess: Preprocess, indices: Iterable[int], *, workers: int, ahead: int
+    source: ImageSource,
+    preprocess: Preprocess,
+    indices: Iterable[int],
+    *,
+    workers: int,
+    ahead: int,
+    bursts: bool = False,
 ) -> Generator[Picture, None, None]:
     """Yield the pictures at `indices` in that order; at most about `ahead` wait to be taken.
 
     Threads are enough: decoding and resizing leave Python's lock, and the network needs no lock while it
     runs. With 0 workers each picture is read when it is asked for. What cannot be decoded or resized is a Picture
-    with a reason; any other error of the source is raised.
+    with a reason; any other error of the source is raised. bursts: `ahead` pictures are read at once, and nothing while
+    they are being used: for a network on the same cores, which would only be slowed.
     """
 
     def read(some: Sequence[int]) -> list[Picture]:
@@ -66,7 +73,10 @@ def read_pictures(
         try:
             while some := list(itertools.islice(numbers, _TOGETHER)):
                 waiting.append(pool.submit(read, some))
-                if len(waiting) * _TOGETHER >= ahead + workers * _TOGETHER:
+                if bursts and len(waiting) * _TOGETHER >= ahead:
+                    while waiting:
+                        yield from waiting.popleft().result()
+                elif not bursts and len(waiting) * _TOGETHER >= ahead + workers * _TOGETHER:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()

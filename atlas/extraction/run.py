@@ -180,8 +180,14 @@ class _Run:
         missing = writer.missing
         done = sum(header.count for header in writer.done.values())
         wanted = chain.from_iterable(writer.range_of(number) for number in missing)
+        own_cores = self.model.device.type == "cpu"
         pictures = read_pictures(
-            self.source, self.model.preprocess, wanted, workers=workers, ahead=2 * self.settings.batch
+            self.source,
+            self.model.preprocess,
+            wanted,
+            workers=workers,
+            ahead=self.settings.batch if own_cores else 2 * self.settings.batch,
+            bursts=own_cores,
         )
         progress("extract", done, len(self.source))
         writing: Future[None] | None = None
