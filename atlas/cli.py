@@ -71,6 +71,14 @@ def _options(
     """See what a vision network has learned: build and explore activation atlases."""
 
 
+def _refuse(context: typer.Context, names: tuple[str, ...], why: str) -> None:
+    """Raise BadParameter for the first of these options that was given, rather than ignore it."""
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name) if option.name in names else None
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"{why}: leave {option.opts[0]} out")
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="The folder for both atlases.")] = Path("demo"),
@@ -169,6 +177,7 @@ def import_(
 
 @app.command()
 def layout(
+    context: typer.Context,
     store: Annotated[Path, typer.Argument(metavar="STORE", help="A NAME.store folder.")],
     layer: Annotated[str, typer.Option(help="The layer to lay out.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help=".npz, .csv or .parquet: x, y and state of each sample.")],
@@ -191,6 +200,9 @@ def layout(
     """Lay one layer's samples out in two dimensions."""
     from atlas.layout_table import write_layout
 
+    if between:
+        _refuse(context, ("classes", "rows", "method", "fit"), "--between makes a map of its own kind")
+
     with show_progress() as progress:
         counts = write_layout(
             store, layer, out, classes=classes or (), rows=rows, method=method, neighbors=neighbors,
@@ -201,6 +213,7 @@ def layout(
 
 @app.command()
 def render(
+    context: typer.Context,
     pipeline: PipelineFile,
     overrides: Overrides = None,
     out: Annotated[
@@ -217,6 +230,8 @@ def render(
     """Render the icons that a built atlas still lacks, deeper levels too; or pictures of single units."""
     if unit:
         from atlas.units import render_units
+
+        _refuse(context, ("levels",), "--unit renders single units")
 
         with show_progress() as progress:
             files = render_units(pipeline, unit, out, fine=fine, overrides=overrides or (), progress=progress)

@@ -75,6 +75,8 @@ def render_units(
     folder = Path(out) if out is not None else Path(Path(pipeline).stem + ".units")
     if fine and any(unit.number is None for unit in wanted):
         raise ConfigError("a page of all channels is not rendered finely: name single units as LAYER:CHANNEL")
+    if folder.suffix in (".atlas", ".store"):
+        raise ConfigError(f"{folder} is the name of an atlas or a store: give a folder of its own for the pictures")
     job = open_job(pipeline, overrides)
     if job.config.icons.backend != "batched":
         raise ConfigError(f"{pipeline}: units are rendered by the project's own engine: set icons.backend to 'batched'")

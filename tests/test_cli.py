@@ -186,3 +186,22 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     assert "what is finished is kept" in shown
     assert "Traceback" not in shown
     assert list(tmp_path.glob("a.store/**/*.h5"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["layout", "a.store", "--layer", "x", "--out", "a.npz", "--between", "a", "b", "--method", "umap"],
+        ["layout", "a.store", "--layer", "x", "--out", "a.npz", "--between", "a", "b", "--fit", "100"],
+        ["render", "a.toml", "--unit", "x:1", "--levels", "2"],
+        ["render", "a.toml", "--fine"],
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["atlas", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err

@@ -69,6 +69,8 @@ def compute_layout(
     or metric; StoreError for an unknown layer.
     """
     _check_names(method, metric, neighbors, fit)
+    if line and method != "tsne":
+        raise LayoutError(f"a layout along a line is made by t-SNE alone, not by {method}: set method to 'tsne'")
     source, where = _rows_of(rows, layer, kind, select)
     if start is not None and start.shape != (source.shape[0], 2):
         raise LayoutError(f"start is {start.shape}, not ({source.shape[0]}, 2): give a place for each row of {where}")

@@ -8,11 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-# The square root of ImageNet's colour covariance (columns: light, blue-yellow, green-purple), as lucid and lucent use
-# it, divided by its largest column norm.
-_COLOUR_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+from atlas.models.light import DARKEST, colour_root
+
 _KEPT_CONTRAST, _KEPT_CYCLES = 0.7, 32.0
-_DARKEST = 0.02  # starts are clipped to [0.02, 0.98]: the sigmoid's inverse is infinite at 0 and 1
 
 
 class FourierPictures:
@@ -32,9 +30,7 @@ class FourierPictures:
         cycles = (torch.hypot(down, across) * size).clamp_min(1.0)
         # The orthonormal transform divides by `size`; 4 is lucid's constant against saturation.
         self._scale = (size / 4 / cycles**decay)[..., None].to(device)
-        root = torch.tensor(_COLOUR_ROOT)
-        root = root / root.norm(dim=0).max()
-        self._colours = (gain * (root if channels == 3 else root[:1, :1])).to(device)
+        self._colours = (gain * torch.from_numpy(colour_root(channels))).to(device)
 
     def draw(self, generator: torch.Generator, deviation: float) -> Tensor:
         """Draw one random spectrum (channels, size, size // 2 + 1, 2) on the CPU."""
@@ -61,7 +57,7 @@ class FourierPictures:
         """Turn pictures (n, channels, size, size) in [0, 1] into the spectra that give them, up to the clipping."""
         if pictures.shape[-1] != self.size:
             pictures = resized(pictures, (self.size, self.size))
-        light = torch.logit(pictures.clamp(_DARKEST, 1 - _DARKEST))
+        light = torch.logit(pictures.clamp(DARKEST, 1 - DARKEST))
         flat = torch.matmul(torch.linalg.inv(self._colours), light.reshape(len(light), self.channels, -1))
         coefficients = torch.fft.rfft2(flat.reshape(light.shape), norm="ortho")
         return torch.view_as_real(coefficients) / self._scale
