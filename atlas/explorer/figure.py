@@ -15,7 +15,20 @@ from atlas.explorer.encode import to_json
 
 # In the order in which they build on one another.
 SCRIPTS = (
-    *("words", "shards", "view", "filters", "colours", "points", "pointbook", "cells", "tiles", "outlines", "address"),
+    *(
+        "words",
+        "kernel",
+        "shards",
+        "view",
+        "filters",
+        "colours",
+        "points",
+        "pointbook",
+        "cells",
+        "tiles",
+        "outlines",
+        "address",
+    ),
     *(
         "network",
         "panel",

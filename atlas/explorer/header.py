@@ -25,15 +25,18 @@ def page_header(
     notes: tuple[str, ...] = (),
     others: tuple[tuple[str, str], ...] = (),
     network: bool = False,
+    asks: bool = False,
 ) -> dict[str, Any]:
     """The page's first document, ready for JSON.
 
     notes: sentences on what this home leaves out. others: (name, address) of each atlas that the same server shows,
-    this one included; empty when it is alone. network: whether the network is at hand.
+    this one included; empty when it is alone. network: whether the network is at hand. asks: whether somebody answers
+    the page's questions; a server always does, a notebook's kernel may.
     """
     atlas = shards.atlas
     return {
         "home": home,
+        "asks": asks or home == "server",
         "token": token,
         "name": atlas.name,
         "fingerprint": hashlib.sha256(atlas.fingerprint.encode()).hexdigest()[:16],

@@ -16,7 +16,7 @@ class Explorer {
     this.hovered = null;
     this.places = null; // of one image: {image, id, x: [], y: []}
     this.selectedSamples = null; // columns of the samples in the region, null while they are on their way
-    this.shards = new Shards({ home: header.home, token: header.token, inline, changed: (key) => this._shardChanged(key) });
+    this.shards = new Shards({ home: header.home, asks: header.asks, token: header.token, inline, changed: (key) => this._shardChanged(key) });
     this.tiles = new TileLayer(header, this.shards, () => this._shardChanged("decoded"));
     this.tables = new CellTables(header, this.shards);
     this.regions = new Regions(header, () => this._showRegions());
@@ -60,7 +60,7 @@ class Explorer {
       image: (image) => this.showPlaces(image),
       level: () => this.level ?? { level: 0, side: 8 },
       keep: (name, note) => this.regions.keep({ name, note, layer: this.layer.name, outlines: this.state.region, address: this.addressText }),
-      parquet: header.home === "server" ? (rows) => this._parquet(rows) : null,
+      parquet: header.asks ? (rows) => this._parquet(rows) : null,
     });
     this.walk = new Walk(header, shards, this.tiles, {
       close: () => this.walk.close(),
@@ -257,6 +257,7 @@ class Explorer {
       if (panel.content !== "picture") panel.showOnly("picture", [this.network.element]);
     } else if (panel.content !== "overview") panel.showOnly("overview", [this.chrome.welcome, ...this.overview.body]);
     this.painter.ring();
+    tellKernel(this);
   }
 
   _showSelection() {
@@ -368,7 +369,7 @@ class Explorer {
 
   async _parquet(rows) {
     const { level } = this.level ?? { level: 0 };
-    const answer = await fetch(`table/${this.header.token}/${this.state.layer}/${level}`, { method: "POST", body: rows, headers: { "Content-Type": "application/octet-stream" } });
+    const answer = await askHome(`table/${this.header.token}/${this.state.layer}/${level}`, { method: "POST", body: rows, headers: { "Content-Type": "application/octet-stream" } });
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
     return answer.arrayBuffer();
   }
@@ -389,6 +390,7 @@ class Explorer {
 function mountExplorer(parts) {
   const plot = window.Bokeh.index.find_one(parts.figure);
   if (!plot || plot.el.dataset.atlas) return;
+  meetKernel(parts.header);
   const explorer = new Explorer({ ...parts, plot });
   plot.el.atlasExplorer = explorer;
 }

@@ -6,7 +6,7 @@ const FOUND_SHOWN = 50;
 const TYPING_MS = 120;
 
 /** Whether this home can search ids: a notebook only where nothing of it was left out. */
-const canFindImages = ({ home, images, notes }) => home === "server" || (images <= IDS_IN_A_PAGE && notes.length === 0);
+const canFindImages = ({ asks, images, notes }) => asks || (images <= IDS_IN_A_PAGE && notes.length === 0);
 
 class ImageFinder {
   /** choose(image): one was chosen; null: none any more. */
@@ -63,8 +63,8 @@ class ImageFinder {
 
   /** {found: [[image, id], ...], images: how many there are in all}. */
   async _find(words) {
-    if (this.header.home === "server") {
-      const answer = await fetch(`find/${this.header.token}?q=${encodeURIComponent(words)}`);
+    if (this.header.asks) {
+      const answer = await askHome(`find/${this.header.token}?q=${encodeURIComponent(words)}`);
       if (!answer.ok) throw new Error(`${answer.status}`);
       return answer.json();
     }

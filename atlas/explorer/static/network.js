@@ -132,7 +132,7 @@ class Network {
   }
 
   async _ask(path, body) {
-    const answer = await fetch(`network/${this.header.token}/${path}`, { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
+    const answer = await askHome(`network/${this.header.token}/${path}`, { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
     if (!answer.ok) throw new Error(`The server answered ${answer.status}: the atlas may have changed; load the page again.`);
     const said = await answer.json();
     if (said.error) throw new Error(said.error);
@@ -147,7 +147,7 @@ class Network {
     const poll = async () => {
       if (!line.isConnected) return;
       try {
-        const { busy } = await (await fetch(`network/${this.header.token}`)).json();
+        const { busy } = await (await askHome(`network/${this.header.token}`)).json();
         if (busy) {
           fill.style.width = `${(100 * busy.done) / busy.total}%`;
           words.textContent = busy.stage;

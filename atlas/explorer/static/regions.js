@@ -6,22 +6,22 @@ class Regions {
     Object.assign(this, { header, changed });
     this.all = [];
     this.local = `activation-atlas-regions:${header.fingerprint}`;
-    this.where = { server: "Kept beside the atlas, in marks.json.", site: "Kept in this browser alone.", notebook: "Kept until this page is closed." }[header.home];
+    this.where = header.asks ? "Kept beside the atlas, in marks.json." : { site: "Kept in this browser alone.", notebook: "Kept until this page is closed." }[header.home];
   }
 
   async load() {
-    if (this.header.home === "server") this._take(await this._ask("GET"));
+    if (this.header.asks) this._take(await this._ask("GET"));
     else if (this.header.home === "site") this._take(JSON.parse(remembered(this.local) ?? "[]"));
   }
 
   /** Keep a region {name, note, layer, outlines, address}. */
   async keep(region) {
-    if (this.header.home === "server") this._take(await this._ask("POST", region));
+    if (this.header.asks) this._take(await this._ask("POST", region));
     else this._keepHere([...this.all, { ...region, id: String(Date.now()) }]);
   }
 
   async drop({ id }) {
-    if (this.header.home === "server") this._take(await this._ask("DELETE", { id }));
+    if (this.header.asks) this._take(await this._ask("DELETE", { id }));
     else this._keepHere(this.all.filter((region) => region.id !== id));
   }
 
@@ -36,7 +36,7 @@ class Regions {
   }
 
   async _ask(method, body) {
-    const answer = await fetch(`marks/${this.header.token}`, {
+    const answer = await askHome(`marks/${this.header.token}`, {
       method,
       body: body && JSON.stringify(body),
       headers: body ? { "Content-Type": "application/json" } : {},

@@ -2,7 +2,7 @@
  *
  * A key such as "tile/0/2/1/3" names one. The three homes differ only in how a shard arrives: the server answers
  * fetch() at data/<token>/<key>.json, a static site loads the script data/<key>.js (file:// allows no fetch), which
- * calls AtlasData.put, and a notebook carries its shards inside the page. */
+ * calls AtlasData.put, and a notebook carries its shards inside the page or asks its kernel. */
 
 const PARALLEL_REQUESTS = 6;
 const STALE_MS = 1500; // a waiting request that nobody repeated for so long is dropped
@@ -10,8 +10,8 @@ const BYTES_KEPT = 160e6;
 const RETRIES = 2;
 
 class Shards {
-  constructor({ home, token, inline, changed }) {
-    Object.assign(this, { home, token, inline, changed });
+  constructor({ home, asks, token, inline, changed }) {
+    Object.assign(this, { home, asks, token, inline, changed });
     this.loaded = new Map(); // key -> {value, bytes}, least recently used first
     this.waiting = new Map(); // key -> time of the last get()
     this.flying = new Set();
@@ -30,12 +30,11 @@ class Shards {
       this.loaded.set(key, known);
       return known.value;
     }
-    if (this.home === "notebook") {
-      const value = this.inline[key];
-      if (value === undefined) return null;
-      this._keep(key, value, 0);
-      return value;
+    if (this.inline[key] !== undefined) {
+      this._keep(key, this.inline[key], 0);
+      return this.inline[key];
     }
+    if (this.home === "notebook" && !this.asks) return null;
     if ((this.failures.get(key) ?? 0) > RETRIES) return null;
     this.waiting.set(key, performance.now());
     this._pump();
@@ -65,14 +64,14 @@ class Shards {
       if (this.flying.size >= PARALLEL_REQUESTS) return;
       if (this.flying.has(key)) continue;
       this.flying.add(key);
-      if (this.home === "server") this._fetch(key);
+      if (this.asks) this._fetch(key);
       else this._script(key);
     }
   }
 
   async _fetch(key) {
     try {
-      const answer = await fetch(`data/${this.token}/${key}.json`);
+      const answer = await askHome(`data/${this.token}/${key}.json`);
       if (!answer.ok) throw new Error(`${answer.status} for ${key}`);
       const text = await answer.text();
       this._arrived(key, JSON.parse(text), text.length);
