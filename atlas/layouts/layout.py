@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from atlas.errors import LayoutError, nearest
 from atlas.layouts.comparing import turn_onto
-from atlas.layouts.fitting import choose_fitted, place_among, place_among_by_umap
+from atlas.layouts.fitting import ANCHORING, choose_fitted, place_among
 from atlas.layouts.neighbors import find_neighbors
 from atlas.layouts.place import (
     fill_unit_square,
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 FIT = 250_000
 """Above so many distinct rows t-SNE and UMAP are fitted on a sample, and the rest placed against it."""
-FITTING = {"tsne": place_among, "umap": place_among_by_umap}
-"""Methods that can be fitted on a sample, and how each places the rest."""
 METHODS = ("tsne", "umap", "pacmap", "pca")
 METRICS = ("cosine", "euclidean")
 FITTED, PLACED, OUTLIER, DUPLICATE = (STATES.index(name) for name in ("fitted", "placed", "outlier", "duplicate"))
@@ -88,16 +86,16 @@ def compute_layout(
         )
         if np.ptp(points, axis=0).max() <= (1e-6 if metric == "cosine" else 0):
             raise LayoutError(f"the rows of {where} differ in length alone, not in direction: try metric='euclidean'")
-        told = _told(rows, layer, kind, select) if method in FITTING and len(points) > fit else (None, None)
-        chosen = choose_fitted(survey.distinct, fit if method in FITTING else len(points), *told, seed)
+        told = _told(rows, layer, kind, select) if method in ANCHORING and len(points) > fit else (None, None)
+        chosen = choose_fitted(survey.distinct, fit if method in ANCHORING else len(points), *told, seed)
         fitted = np.isin(survey.distinct, chosen)
         plane = np.empty((len(points), 2))
         begin = None if start is None else _whole(start[survey.distinct][fitted])
         plane[fitted] = _place(points[fitted], method, neighbors, seed, deterministic, progress, start=begin, line=line)
         if not fitted.all() and np.isfinite(plane[fitted]).all():
             threads = 1 if deterministic else _cores()
-            plane[~fitted] = FITTING[method](
-                points, fitted, plane[fitted], seed=seed, threads=threads, progress=progress
+            plane[~fitted] = place_among(
+                points, fitted, plane[fitted], method, seed=seed, threads=threads, progress=progress
             )
     if not np.isfinite(plane).all():
         raise LayoutError(f"{method} did not converge on {where}: try another method or seed")

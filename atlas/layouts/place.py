@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atlas.errors import LayoutError
+from atlas.layouts.descending import Edges, Phase, descend_tsne, descend_umap, mutual_edges
 from atlas.layouts.neighbors import Neighbors
 from atlas.records import Progress, silent
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Some iterations of descent: how many, how much stronger attraction is, and the momentum."""
-
-    iterations: int
-    exaggeration: float
-    momentum: float
-
 
 PHASES = (Phase(60, 12, 0.8), Phase(30, 4, 0.8), Phase(60, 1, 0.8), Phase(150, 1, 0.95))
 """Attraction is let go in steps and the momentum raised last: from 12 at once to 1 at 0.97, points shoot past one
 another along the axes, which shows as a cross on the map, and 25,000 rows keep 0.319 of their neighbours, not 0.341."""
 PARALLEL_ROWS = 5_000
 """Below, starting a second thread for an iteration costs as much as it brings."""
-LONGEST = 5.0
-"""No point moves further than this in one iteration, in units of the kernel's width."""
-UPDATES = 25
-"""Iterations between two reports of progress."""
 FEW, EPOCHS_OF_FEW, EPOCHS = 10_000, 500, 120
 """UMAP's epochs up to so many points, umap-learn's own, and above: 100,000 keep 0.075 of their neighbours after 120,
 0.081 after umap-learn's 200, which take 5 s of processor time more; its own descent keeps 0.064."""
-MIN_DIST, UMAP_SPREAD = 0.01, 2.5
-"""UMAP's closest packing, and the standard deviation of x at its start, which umap-learn makes 10 wide."""
+UMAP_SPREAD = 2.5
+"""The standard deviation of x at UMAP's start, which umap-learn makes 10 wide."""
 FAR = 3.0
 """An outlier lies beyond so many times the distance within which 90 % of the points lie: 6.4 standard deviations of
 a Gaussian, 2.8 radii of an evenly filled disc."""
 
 
-def place_by_pca(points: NDArray[np.float32]) -> NDArray[np.float64]:
+def place_by_pca(points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Take the first two principal components as x and y. (rows, components) -> (rows, 2)."""
     plane = np.zeros((len(points), 2))
     plane[:, : points.shape[1]] = points[:, :2]
@@ -65,53 +50,19 @@ def place_by_tsne(
     `line` all y stay 0: t-SNE in one dimension. Uniform affinities need 15 neighbours where a perplexity of 30 needs
     90, and keep as many of the true ones. van der Maaten and Hinton 2008; Kobak and Berens 2019 (start and rates).
     """
-    from atlas.layouts.forces import Field, step, thread_count
-
     threads = threads if len(points) >= PARALLEL_ROWS else 1
-    edges = _mutual(neighbors)
     places = _start(points if start is None else start, 1e-4, seed).astype(np.float32)
-    field = Field(threads)
-    update, gains = np.zeros_like(places), np.ones_like(places)
-    total, done = sum(phase.iterations for phase in PHASES), 0
-    with thread_count(threads):
-        for phase in PHASES:
-            rate = np.float32(len(places) / phase.exaggeration)
-            for _ in range(phase.iterations):
-                if line:
-                    # Pressed flat over half of the way, so that clusters can still pass one another.
-                    places[:, 1] *= np.float32(max(0.0, 1 - (2 * done / total) ** 2))
-                if done % UPDATES == 0:
-                    progress("t-SNE", done, total)
-                phi, slope = field.at(places, places)
-                balance = np.float32(0.5 / max(phi - len(places), 1e-30))
-                places = step(
-                    places, places, edges.indptr, edges.indices, edges.data, slope, update, gains,
-                    np.float32(phase.exaggeration), balance, np.float32(phase.momentum), rate, np.float32(LONGEST),
-                    threads,
-                )  # fmt: skip
-                done += 1
-    progress("t-SNE", total, total)
-    if line:
-        places[:, 1] = 0
-    return places.astype(np.float64)
+    edges = mutual_edges(neighbors)
+    return descend_tsne(places, edges, PHASES, threads=threads, line=line, progress=progress).astype(np.float64)
 
 
-def _mutual(neighbors: Neighbors) -> Any:
-    """How strongly each pair of points attracts, a sparse symmetric matrix (rows, rows) that sums to 1, as CSR."""
-    from scipy.sparse import csr_matrix
-
-    rows, k = neighbors.indices.shape
-    ends = np.arange(0, rows * k + 1, k)
-    one_way = csr_matrix((np.ones(rows * k, np.float32), neighbors.indices.ravel(), ends), (rows, rows))
-    both = (one_way + one_way.T).tocsr()
-    both.data *= np.float32(1 / (2 * rows * k))
-    return both
-
-
-def _start(points: NDArray[np.float32], spread: float, seed: int) -> NDArray[np.float64]:
-    """The first two principal components, with x scaled to a standard deviation of `spread`."""
+def _start(points: NDArray[np.floating[Any]], spread: float, seed: int) -> NDArray[np.float64]:
+    """The first two columns about their mean, the wider scaled to a standard deviation of `spread`."""
     start = place_by_pca(points)
-    start *= spread / max(float(start[:, 0].std()), np.finfo(float).tiny)
+    start -= start.mean(axis=0)
+    widest = float(start.std(axis=0).max())
+    # Of places that are all the same, rounding is left, which must not be scaled up.
+    start *= spread / widest if widest > 1e-12 * float(np.abs(points[:, :2]).max()) else 0.0
     # Points that start on one line or at one place would feel the same forces and stay there.
     return start + np.random.default_rng(seed).normal(scale=0.01 * spread, size=start.shape)
 
@@ -130,48 +81,30 @@ def place_by_umap(
     (rows, components) -> (rows, 2). The graph is umap-learn's, its descent this project's own, which gives the same
     places whatever the number of threads. McInnes et al. 2018.
     """
-    from atlas.layouts.forces import thread_count
-    from atlas.layouts.umap_forces import descend
-
     threads = threads if len(points) >= PARALLEL_ROWS else 1
     epochs = EPOCHS_OF_FEW if len(points) <= FEW else EPOCHS
-    with thread_count(threads):
-        edges = _fuzzy(points, neighbors, epochs)
-        places = _start(points if start is None else start, UMAP_SPREAD, seed).astype(np.float32)
-        for epoch in range(epochs):
-            if epoch % UPDATES == 0:
-                progress("UMAP", epoch, epochs)
-            places = descend(
-                places, 0, edges.indptr, edges.indices, edges.data, umap_table(), np.float32(2),
-                np.float32(1 - epoch / epochs), epoch, seed, threads,
-            )  # fmt: skip
-    progress("UMAP", epochs, epochs)
-    return places.astype(np.float64)
+    edges = _fuzzy_edges(points, neighbors, epochs, threads)
+    places = _start(points if start is None else start, UMAP_SPREAD, seed).astype(np.float32)
+    return descend_umap(places, edges, epochs, seed=seed, threads=threads, progress=progress).astype(np.float64)
 
 
-@cache
-def umap_table() -> NDArray[np.float32]:
-    """UMAP's forces at MIN_DIST, tabulated."""
-    from umap.umap_ import find_ab_params
-
-    from atlas.layouts.umap_forces import tabulate_forces
-
-    return tabulate_forces(*find_ab_params(1.0, MIN_DIST))
-
-
-def _fuzzy(points: NDArray[np.float32], neighbors: Neighbors, epochs: int) -> Any:
-    """UMAP's graph as CSR (rows, rows): how often each edge is taken, 1 for each epoch; those never taken left out."""
+def _fuzzy_edges(points: NDArray[np.float32], neighbors: Neighbors, epochs: int, threads: int) -> Edges:
+    """UMAP's graph: how often each edge is taken, 1 for each epoch; those never taken left out."""
     from umap.umap_ import fuzzy_simplicial_set
+
+    from atlas.layouts.forces import thread_count
 
     rows, k = neighbors.indices.shape
     # UMAP counts a point among its own neighbours.
     indices = np.concatenate([np.arange(rows)[:, None], neighbors.indices], axis=1)
     distances = np.concatenate([np.zeros((rows, 1), np.float32), neighbors.distances], axis=1)
-    graph = fuzzy_simplicial_set(points, k + 1, None, "euclidean", knn_indices=indices, knn_dists=distances)[0].tocsr()
+    known = {"knn_indices": indices, "knn_dists": distances}
+    with thread_count(threads):
+        graph = fuzzy_simplicial_set(points, k + 1, None, "euclidean", **known)[0].tocsr()
     graph.data = (graph.data / graph.data.max()).astype(np.float32)
     graph.data[graph.data < 1 / epochs] = 0
     graph.eliminate_zeros()
-    return graph
+    return Edges(graph.indptr.astype(np.int64), graph.indices.astype(np.int32, copy=False), graph.data)
 
 
 def place_by_pacmap(
