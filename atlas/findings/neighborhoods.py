@@ -1,0 +1,109 @@
+"""Each sample's nearest among the activations, those of its own image left out, and how far two networks share them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.findings.ranks import Space
+from atlas.findings.similarity import Estimate, within
+from atlas.layouts.neighbors import Neighbors, find_neighbors
+from atlas.layouts.reduce import Metric
+from atlas.layouts.rows import Rows, blocks
+from atlas.records import Progress, silent
+
+NEAR = 10
+"""Neighbours that are compared."""
+EXACT = 1_000_000_000_000
+"""Up to so many products of numbers all pairs are compared: half a minute on one core. Beyond, inverted lists find
+nearly all neighbours."""
+
+
+def nearest_others(
+    rows: Rows,
+    image_of: NDArray[np.integer[Any]],
+    k: int = NEAR,
+    *,
+    metric: Metric = "cosine",
+    seed: int = 0,
+    threads: int = 1,
+    progress: Progress = silent,
+) -> Neighbors:
+    """Find the k nearest samples of other images for each sample, on the activations themselves.
+
+    rows (rows, channels), image_of (rows,). Raises ValueError where some sample has fewer than k of other images. With
+    the cosine metric the distance is Euclidean between rows of length 1. All pairs are compared up to EXACT products.
+    """
+    image_of = np.asarray(image_of)
+    most = int(np.bincount(image_of).max(initial=0))
+    total = len(image_of)
+    if total - most < k:
+        raise ValueError(f"{k} neighbours among {total} samples, of which {most} are of one image")
+    points = _points(rows, metric, progress)
+    wanted = k + most - 1
+    progress("neighbours", 0, 1)
+    if total * total * points.shape[1] <= EXACT or wanted >= total - 1:
+        found = _compare_all(points, wanted)
+    else:
+        found = find_neighbors(points, wanted, seed=seed, threads=threads)
+    progress("neighbours", 1, 1)
+    if most == 1:
+        return found
+    strange = image_of[found.indices] == image_of[:, None]
+    order = np.argsort(strange, axis=1, kind="stable")[:, :k]
+    return Neighbors(np.take_along_axis(found.indices, order, 1), np.take_along_axis(found.distances, order, 1))
+
+
+def jaccard(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Share of the neighbours in either list that are in both: (rows, k) each -> float32 (rows,)."""
+    both = np.sort(np.concatenate([one, other], axis=1), axis=1)
+    common = (both[:, 1:] == both[:, :-1]).sum(axis=1)
+    return (common / (one.shape[1] + other.shape[1] - common)).astype(np.float32)
+
+
+def mean_overlap(overlap: NDArray[np.float32], image_of: NDArray[np.integer[Any]]) -> Estimate:
+    """The mean over samples with its 95 % interval over images, the unit that is drawn."""
+    rows = len(overlap)
+    value = float(overlap.mean(dtype=np.float64)) if rows else float("nan")
+    above = np.bincount(image_of, overlap - value)[np.unique(image_of)] / max(rows, 1)
+    # The share lies between 0 and 1: twice it less 1 is what `within` takes.
+    found = within(2 * value - 1, 2 * above)
+    return Estimate(value, (found.low + 1) / 2, (found.high + 1) / 2)
+
+
+@dataclass(frozen=True)
+class Crowding:
+    """How far each sample's neighbours are, float32 (rows,): log of the distance to the last, less the median's."""
+
+    log_radius: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, near: Neighbors) -> Crowding:
+        """From the distances to the nearest; copies, at no distance, count as the smallest one that is above 0."""
+        radius = near.distances[:, -1].astype(np.float64)
+        least = radius[radius > 0].min(initial=np.inf)
+        log = np.log(np.maximum(radius, least if np.isfinite(least) else 1.0))
+        return cls((log - np.median(log)).astype(np.float32))
+
+
+def _points(rows: Rows, metric: Metric, progress: Progress) -> NDArray[np.float32]:
+    space = Space(rows, np.ones(rows.shape[0], bool), metric)
+    points = np.empty(rows.shape, np.float32)
+    for part, block in blocks(rows):
+        points[part] = space.points(block)
+        progress("rows for neighbours", part.stop, rows.shape[0])
+    return points
+
+
+def _compare_all(points: NDArray[np.float32], k: int) -> Neighbors:
+    """The k nearest others of each point by comparing all pairs."""
+    import faiss
+
+    squared, found = faiss.knn(points, points, k + 1)
+    own = found == np.arange(len(found))[:, None]
+    order = np.argsort(own, axis=1, kind="stable")[:, :k]
+    distances = np.sqrt(np.maximum(np.take_along_axis(squared, order, 1), 0))
+    return Neighbors(np.take_along_axis(found, order, 1).astype(np.int64), distances.astype(np.float32))
