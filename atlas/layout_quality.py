@@ -147,8 +147,10 @@ def _icon_figures(layer: AtlasLayer) -> dict[str, float | None]:
     if not len(scores["centre"]):
         return dict.fromkeys((*SCORE_ARRAYS, "matched"))
     medians: dict[str, float | None] = {name: float(np.median(values)) for name, values in scores.items()}
-    matched = [(level.trust.nearest == np.arange(len(level)))[level.has_icon] for level in layer.levels]
-    return medians | {"matched": float(np.concatenate(matched).mean())}
+    # An icon alone in its level is compared with nothing: it would be matched whatever it shows.
+    compared = [level for level in layer.levels if level.has_icon.sum() > 1]
+    matched = [(level.trust.nearest == np.arange(len(level)))[level.has_icon] for level in compared]
+    return medians | {"matched": float(np.concatenate(matched).mean()) if matched else None}
 
 
 def _class_figures(atlas: Atlas, layer: AtlasLayer) -> dict[str, Any]:

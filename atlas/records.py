@@ -194,7 +194,8 @@ class Icons:
     strength: float32 (n,), h.v / v.v at the centre; 1 is as strong as the cell's mean sample.
     nearest: int32 (n,), the icon whose direction the picture's activation, averaged under the window,
     is nearest to, by cosine after subtracting the directions' mean: its own index where the picture
-    shows what it was made for. None where the icons were not compared.
+    shows what it was made for, -1 where its activation is not finite. None where the icons were not
+    compared, as one alone cannot be.
     """
 
     images: NDArray[np.uint8]

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from atlas.errors import StoreError
 from atlas.findings import measure_quality
-from atlas.layout_quality import tell_quality
+from atlas.layout_quality import _icon_figures, tell_quality
 from atlas.pipeline import build
 from atlas.storage import open_atlas, open_store
 from atlas.storage.verify import describe, verify
 from tests.tiny import write_tiny_pipeline
+
+
+@dataclass(frozen=True)
+class LevelStub:
+    """What the icons' figures read of a level."""
+
+    cells: int
+    has_icon: NDArray[np.bool_]
+    scores: SimpleNamespace
+    nearest: NDArray[np.int64]
+
+    @property
+    def trust(self) -> LevelStub:
+        return self
+
+    def __len__(self) -> int:
+        return self.cells
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +83,17 @@ def test_stability_is_measured_once_and_kept(folder: Path, tmp_path: Path) -> No
     assert tell_quality(atlas)["layers"]["3"]["layout"]["stability"] == layout["stability"]
     assert verify(atlas) == []
     assert open_atlas(atlas).complete
+
+
+def test_an_icon_alone_in_its_level_is_not_counted_as_matched() -> None:
+    def level(nearest: list[int], drawn: list[bool]) -> LevelStub:
+        score = np.full(len(nearest), 0.5, np.float32)
+        scores = SimpleNamespace(centre=score, robust=score, windowed=score, strength=score)
+        return LevelStub(len(nearest), np.array(drawn), scores, np.array(nearest))
+
+    alone, others = level([-1, 1], [False, True]), level([0, 2, 2, -1], [True] * 4)
+    assert _icon_figures(SimpleNamespace(levels=[alone]))["matched"] is None
+    assert _icon_figures(SimpleNamespace(levels=[alone, others]))["matched"] == 0.5
 
 
 def test_a_missing_store_is_told(folder: Path, tmp_path: Path) -> None:

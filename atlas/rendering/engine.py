@@ -21,7 +21,7 @@ from atlas.rendering.transforms import Wobble, settle, warp
 Slope = Callable[[Tensor, Tensor], Tensor]
 _FULL_RATE_STEPS = 24
 _REDRAWN = 8  # first steps in which a start that excites nothing is drawn anew: one in two succeeds
-ENGINE_VERSION = 3  # part of every cache key: raise it whenever the same settings give other icons
+ENGINE_VERSION = 4  # part of every cache key: raise it whenever the same settings give other icons
 
 
 @dataclass(frozen=True)

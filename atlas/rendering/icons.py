@@ -85,7 +85,7 @@ def render_icons(
         job = _Job(model, target, vectors, options, IconCache(cache) if cache is not None else None, progress)
         job.run()
     centre, robust, windowed, strength = job.scores.T.copy()
-    return Icons(job.images, centre, robust, windowed, strength, rank_directions(job.pooled, vectors)[0])
+    return Icons(job.images, centre, robust, windowed, strength, _nearest(job.pooled, vectors))
 
 
 def score_icons(
@@ -112,7 +112,7 @@ def score_icons(
             score_pictures(target, vectors[i : i + _SCORED_TOGETHER], pictures[i : i + _SCORED_TOGETHER]) for i in parts
         ]
     found = Scores(*(np.concatenate([getattr(part, name.name) for part in some]) for name in fields(Scores)))
-    nearest = rank_directions(found.pooled, vectors)[0]
+    nearest = _nearest(found.pooled, vectors)
     return Icons(pictures, found.centre, found.robust, found.windowed, found.strength, nearest)
 
 
@@ -276,6 +276,11 @@ class _Job:
         return int(np.clip(allowed // needed, 1, _LARGEST_BATCH.get(device.type, 32)))
 
 
+def _nearest(pooled: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.int32] | None:
+    """Which direction each icon is nearest to; one alone is compared with nothing."""
+    return rank_directions(pooled, vectors)[0] if len(vectors) > 1 else None
+
+
 def _split(indices: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
@@ -303,7 +308,7 @@ def _checked_directions(directions: ArrayLike) -> NDArray[np.float32]:
     infinite = ~np.isfinite(vectors).all(1)
     if infinite.any():
         raise RenderError(f"direction {int(infinite.argmax())} holds NaN or infinity: leave it out")
-    zero = ~(np.square(vectors).sum(1) > 0)
+    zero = ~vectors.any(1)
     if zero.any():
         raise RenderError(f"direction {int(zero.argmax())} is all zero, so no picture points along it: leave it out")
     return vectors

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_TINY = 1e-24  # its power of -1.5, in the cosine's gradient, is within float32
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -30,7 +32,9 @@ class Objective:
         found (n, positions, channels), directions (n, channels), weights (positions,), mean (channels,) -> (n,).
         """
         pooled = torch.einsum("npc,p->nc", found, weights)
-        return self._value(_dots(found, directions), found.square().sum(2), pooled, directions, weights, mean)
+        unit, lengths = with_length(directions)
+        squares = found.square().sum(2)
+        return self._value(_dots(found, unit), squares, pooled, unit, lengths, weights, mean)
 
     def slope(self, found: Tensor, directions: Tensor, weights: Tensor, mean: Tensor | None) -> Tensor:
         """The gradient of the values' sum with respect to `found`, (n, positions, channels), by hand.
@@ -39,14 +43,15 @@ class Objective:
         three outer products: half of the passes over memory that differentiating `__call__` takes.
         """
         with torch.no_grad():
-            dots = _dots(found, directions)
+            unit, lengths = with_length(directions)
+            dots = _dots(found, unit)
             squares = torch.linalg.vector_norm(found, dim=2).square()
             pooled = torch.einsum("npc,p->nc", found, weights)
         with torch.enable_grad():
             leaves = (dots.requires_grad_(), squares.requires_grad_(), pooled.requires_grad_())
-            value = self._value(dots, squares, pooled, directions, weights, mean).sum()
+            value = self._value(dots, squares, pooled, unit, lengths, weights, mean).sum()
             by_dot, by_square, by_pooled = torch.autograd.grad(value, leaves, allow_unused=True)
-        columns, rows = [by_dot], [directions]
+        columns, rows = [by_dot], [unit]
         if by_pooled is not None:  # None without a mean
             columns.append(weights.expand_as(by_dot))
             rows.append(by_pooled)
@@ -58,26 +63,39 @@ class Objective:
         dots: Tensor,
         found_squares: Tensor,
         pooled: Tensor,
-        directions: Tensor,
+        unit: Tensor,
+        lengths: Tensor,
         weights: Tensor,
         mean: Tensor | None,
     ) -> Tensor:
-        squares = directions.square().sum(1)
-        tiny = 1e-12 * squares  # a position that is all zero has cosine 0, and a gradient
-        cosines = dots / ((found_squares + tiny[:, None]) * squares[:, None]).sqrt()
-        value = self.strength * self._log(dots / squares[:, None]) + self.angle * self._log(cosines)
+        # A position that is all zero has cosine 0, and a gradient whose powers float32 can hold.
+        tiny = (1e-12 * lengths.square()).clamp_min(_TINY)
+        cosines = dots / (found_squares + tiny).sqrt()
+        value = self.strength * self._log(dots / lengths) + self.angle * self._log(cosines)
         total = value @ weights
         if mean is None or not self.contrast:
             return total
-        own, told = directions - mean, pooled - mean
-        norms = (own.square().sum(1) * told.square().sum(1) + 1e-12 * squares.square()).sqrt()
+        own, apart_by = with_length(unit * lengths - mean)
+        told = pooled - mean
+        cosine = (own * told).sum(1) / (told.square().sum(1) + tiny[:, 0]).sqrt()
         # A cell that is the layer's mean has no direction of its own: nothing to ask for.
-        apart = own.square().sum(1) > 1e-6 * squares
-        return total + self.contrast * apart * self._log((own * told).sum(1) / norms)
+        apart = (apart_by > 1e-3 * lengths)[:, 0]
+        return total + self.contrast * apart * self._log(cosine)
 
     def _log(self, value: Tensor) -> Tensor:
         tangent = math.log(self.knee) + (value - self.knee) / self.knee
         return torch.where(value > self.knee, value.clamp_min(self.knee).log(), tangent)
+
+
+def with_length(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Split vectors (n, channels) into unit vectors (n, channels) and lengths (n, 1), whatever their scale.
+
+    A vector of zeros stays one, of length 0. The squares of a vector of length 1e-20 would be 0 in float32.
+    """
+    largest = vectors.abs().amax(1, keepdim=True)
+    scaled = vectors / torch.where(largest > 0, largest, 1)
+    norms = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    return scaled / torch.where(norms > 0, norms, 1), norms * largest
 
 
 def _dots(found: Tensor, directions: Tensor) -> Tensor:

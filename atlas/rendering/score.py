@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from atlas.rendering.image import to_float
-from atlas.rendering.objective import window
+from atlas.rendering.objective import window, with_length
 from atlas.rendering.target import Target
 from atlas.rendering.transforms import affine_matrices, sampling_grid
 
@@ -42,22 +42,23 @@ def score_pictures(target: Target, directions: NDArray[np.float32], images: NDAr
     centre averaged over eight transforms that rendering does not use. strength: h.v / v.v at the centre. Always in
     float32. A position of zeros has cosine 0.
     """
-    wanted = torch.from_numpy(directions).to(target.device)
+    wanted, lengths = with_length(torch.from_numpy(directions).to(target.device))
     pictures = to_float(torch.from_numpy(images), target.channels).to(target.device)
     weights = window(target.shape.height, target.shape.width, target.device)
     columns: list[list[Tensor]] = [[], [], [], []]
-    for part, direction in zip(pictures.split(_CHUNK), wanted.split(_CHUNK), strict=True):
+    parts = zip(pictures.split(_CHUNK), wanted.split(_CHUNK), lengths[:, 0].split(_CHUNK), strict=True)
+    for part, direction, length in parts:
         found = target.show(part)
         middle = found[:, target.centre]
-        columns[0].append(functional.cosine_similarity(middle, direction))
-        columns[1].append(functional.cosine_similarity(found, direction[:, None], dim=2) @ weights)
-        columns[2].append((middle * direction).sum(1) / direction.square().sum(1))
+        columns[0].append(_cosines(middle, direction))
+        columns[1].append(_cosines(found, direction[:, None]) @ weights)
+        columns[2].append((middle * direction).sum(1) / length)
         columns[3].append(torch.einsum("npc,p->nc", found, weights))
     variants = [*_moved(pictures), _blurred(pictures), _recompressed(images, target)]
     robust = torch.zeros(len(images), device=target.device)
     for variant in variants:
         middles = torch.cat([target.show(part)[:, target.centre] for part in variant.split(_CHUNK)])
-        robust += functional.cosine_similarity(middles, wanted) / ROBUST_VARIANTS
+        robust += _cosines(middles, wanted) / ROBUST_VARIANTS
     centre, windowed, strength, pooled = (torch.cat(column).cpu().numpy() for column in columns)
     return Scores(centre, robust.cpu().numpy(), windowed, strength, pooled)
 
@@ -69,12 +70,13 @@ def rank_directions(
 
     Returns int32 (n,) each: the nearest direction, and how many are nearer than the icon's own (0: matched; under 5:
     matched among five). mean: (channels,), by default the directions'. A tie is the icon's own; so is everything
-    where a direction, or an icon, is the mean itself.
+    where a direction, or an icon, is the mean itself. An activation that is not finite is near to none: -1, and n.
     """
     if not len(pooled):
         return np.zeros(0, np.int32), np.zeros(0, np.int32)
     middle = directions.mean(0) if mean is None else mean
-    wanted, found = _unit(directions - middle), _unit(pooled - middle)
+    told = np.asarray(np.isfinite(pooled).all(1))
+    wanted, found = _unit(directions - middle), _unit(np.where(told[:, None], pooled, middle) - middle)
     nearest = np.empty(len(found), np.int32)
     nearer = np.empty(len(found), np.int32)
     for start in range(0, len(found), 1024):  # a block at a time: a level may have 16,384 cells
@@ -82,7 +84,13 @@ def rank_directions(
         own = likeness[np.arange(len(likeness)), start + np.arange(len(likeness))]
         nearer[start : start + 1024] = (likeness > own[:, None] + 1e-6).sum(1)
         nearest[start : start + 1024] = likeness.argmax(1)
-    return np.where(nearer == 0, np.arange(len(found), dtype=np.int32), nearest), nearer
+    nearest = np.where(nearer == 0, np.arange(len(found), dtype=np.int32), nearest)
+    return np.where(told, nearest, -1).astype(np.int32), np.where(told, nearer, len(found)).astype(np.int32)
+
+
+def _cosines(found: Tensor, unit: Tensor) -> Tensor:
+    """Cosines along the last axis to unit vectors; 0 for zeros. torch's default takes lengths to be at least 1e-8."""
+    return functional.cosine_similarity(found, unit, dim=-1, eps=1e-18)
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

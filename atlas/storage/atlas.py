@@ -49,9 +49,10 @@ class IconScores:
 class IconTrust:
     """How far a level's icons can be believed, (cells,) each.
 
-    nearest: int32, the level's cell whose mean the icon is nearest to, its own index where it shows its own cell, -1
-    without icon. believable: False for an icon that is nearer to another cell than to its own, or whose robust cosine
-    is under the pipeline's `icons.believe`, and for a cell without icon.
+    nearest: int32, the level's cell whose mean the icon is nearest to, its own index where it shows its own cell or
+    is the level's only icon, -1 without icon and where the icon's activation is not finite. believable: False for an
+    icon that is nearer to another cell than to its own, or whose robust cosine is under the pipeline's
+    `icons.believe`, and for a cell without icon.
     """
 
     nearest: NDArray[np.int32]
@@ -63,7 +64,8 @@ class IconTrust:
         cells = np.flatnonzero(level.kept)
         nearest, believable = np.full(len(level), -1, np.int32), np.zeros(len(level), np.bool_)
         if icons is not None:  # icons count the kept cells alone
-            nearest[cells] = cells if icons.nearest is None else cells[icons.nearest]
+            own = np.arange(len(cells), dtype=np.int32) if icons.nearest is None else icons.nearest
+            nearest[cells] = np.where(own < 0, -1, cells[own])
             believable[cells] = icons.believable(bound)
         return cls(nearest, believable)
 

@@ -160,11 +160,12 @@ def _wrong_layer(atlas: Atlas, layer: AtlasLayer) -> list[str]:
 
 
 def _is_trust(stored: AtlasLevel) -> bool:
-    """Whether every icon, and only an icon, is nearest to a cell with an icon, and what is believed to its own."""
+    """Whether only icons are nearest to a cell, one with an icon, and what is believed to its own."""
     drawn, nearest, believable = stored.has_icon, stored.trust.nearest, stored.trust.believable
     cells = np.arange(len(stored))
     if len(nearest) and not (nearest.min() >= -1 and nearest.max() < len(stored)):
         return False
-    if not (drawn[nearest[drawn]].all() and (nearest[~drawn] == -1).all()):
+    # An icon whose activation is not finite is nearest to none.
+    if not (drawn[nearest[nearest >= 0]].all() and (nearest[~drawn] == -1).all()):
         return False
     return bool((nearest[believable] == cells[believable]).all() and drawn[believable].all())

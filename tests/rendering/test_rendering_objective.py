@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.rendering.objective import Objective, attention, window
+from atlas.rendering.objective import Objective, attention, window, with_length
 
 
 def test_the_window_is_the_product_of_two_squared_sines() -> None:
@@ -55,6 +55,25 @@ def test_scaling_a_direction_and_what_is_found_changes_nothing() -> None:
     torch.testing.assert_close(
         Objective()(found, direction, weights, None), Objective()(found * 1000, direction * 1000, weights, None)
     )
+
+
+@pytest.mark.parametrize("length", [1e-10, 1e-20])
+def test_a_short_direction_asks_for_the_same_angles(length: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = torch.rand(2, 4, 5, generator=generator)
+    unit, _ = with_length(torch.rand(2, 5, generator=generator))
+    weights = window(2, 2)
+    angle = Objective(strength=0)
+    expected = angle.slope(found, unit, weights, None)
+    torch.testing.assert_close(angle.slope(found, unit * length, weights, None), expected, rtol=1e-4, atol=1e-6)
+    for values in (found, torch.zeros_like(found)):
+        assert torch.isfinite(Objective().slope(values, unit * length, weights, torch.full((5,), 0.1))).all()
+
+
+def test_a_vector_of_zeros_has_no_length_and_stays_zero() -> None:
+    unit, lengths = with_length(torch.tensor([[0.0, 0.0], [3e-30, 4e-30]]))
+    torch.testing.assert_close(unit, torch.tensor([[0.0, 0.0], [0.6, 0.8]]))
+    torch.testing.assert_close(lengths, torch.tensor([[0.0], [5e-30]]), rtol=1e-5, atol=0)
 
 
 def test_a_cell_that_is_the_layers_mean_asks_for_no_contrast() -> None:

@@ -153,6 +153,36 @@ def test_what_cannot_be_compared_counts_as_its_own() -> None:
     assert rank_directions(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32))[0].shape == (0,)
 
 
+def test_an_activation_that_is_not_finite_is_near_to_nothing_and_changes_no_other() -> None:
+    rng = np.random.default_rng(1)
+    directions = rng.normal(size=(6, 5)).astype(np.float32)
+    pooled = directions[[0, 2, 1, 3, 4, 5]]
+    broken = pooled.copy()
+    broken[4, 2], broken[5, 0] = np.nan, np.inf
+    nearest, nearer = rank_directions(broken, directions)
+    assert nearest.tolist() == [0, 2, 1, 3, -1, -1]
+    assert nearer[4:].tolist() == [6, 6]
+    assert nearer[:4].tolist() == rank_directions(pooled, directions)[1][:4].tolist()
+
+
+def test_an_icon_alone_is_compared_with_nothing() -> None:
+    model = tiny_model()
+    alone = real_directions(model, "second", 1)
+    assert render_icons(model, "second", alone, size=32, device="cpu", steps=2).nearest is None
+    assert score_icons(model, "second", alone, np.zeros((1, 32, 32, 3), np.uint8), device="cpu").nearest is None
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e-25, 1e15])
+def test_angles_do_not_hang_on_a_directions_length(scale: float) -> None:
+    model = tiny_model()
+    directions = real_directions(model, "second", 3)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    plain, scaled = (score_icons(model, "second", directions * by, images, device="cpu") for by in (1, scale))
+    for name in ("centre", "robust", "windowed"):
+        np.testing.assert_allclose(getattr(scaled, name), getattr(plain, name), rtol=1e-4)
+    np.testing.assert_allclose(scaled.strength * scale, plain.strength, rtol=1e-4)
+
+
 def test_swapped_pictures_are_nearest_to_each_other_and_not_to_be_believed() -> None:
     model = tiny_model()
     directions = real_directions(model, "second")

@@ -404,14 +404,15 @@ def test_trust_counts_all_cells_where_icons_count_the_kept_ones(tmp_path: Path) 
     nearest[1] = 2  # the second icon shows the third cell
     score = np.full(count, 0.9, np.float32)
     score[3] = 0.2
+    nearest[4] = -1  # nothing can be told of the fifth
     judged = Icons(icons.images[:count], score, score, score, score, nearest)
     writer.write_level(0, level, statistics, judged, 0.5)
     trust = writer.finish().layer("l").levels[0].trust
     cells = np.arange(len(level))
     expected = np.where(kept, cells, -1)
-    expected[2] = 3
+    expected[2], expected[5] = 3, -1
     assert trust.nearest.tolist() == expected.tolist()
-    assert np.flatnonzero(~trust.believable).tolist() == [0, 2, 4]
+    assert np.flatnonzero(~trust.believable).tolist() == [0, 2, 4, 5]
     assert verify(tmp_path / "a.atlas") == []
 
 
