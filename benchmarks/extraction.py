@@ -20,53 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from reporting import Figure, arguments, report, test_data  # noqa: E402
+from networks import cifar10, imagenet, resnet20, squeezenet
+from reporting import Figure, arguments, report
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 64
-
-
-def squeezenet() -> Any:
-    from atlas.config import PreprocessConfig
-    from atlas.models import load_model
-
-    return load_model(
-        "torchvision:squeezenet1_0",
-        checkpoint=test_data() / "weights" / "squeezenet1_0_imagenet.pt",
-        preprocess=PreprocessConfig(resize=256, crop=224, mean=MEAN, std=STD),
-        classes=[str(i) for i in range(1000)],
-    )
-
-
-def resnet20() -> Any:
-    from atlas.config import PreprocessConfig
-    from atlas.models import load_model
-
-    return load_model(
-        "python:pipelines.networks:cifar_resnet20",
-        checkpoint=test_data() / "weights" / "resnet20_cifar10.pt",
-        preprocess=PreprocessConfig(resize=32, crop=32, mean=MEAN, std=STD),
-        classes=[str(i) for i in range(10)],
-        folder=REPOSITORY,
-    )
-
-
-def imagenet() -> Any:
-    from atlas.config import ManifestConfig
-    from atlas.datasets import open_source
-
-    folder = test_data() / "imagenet_sample" / "images"
-    return open_source(ManifestConfig(name="imagenet", source="folder", path=str(folder), labels="folders"), folder)
-
-
-def cifar10() -> Any:
-    from atlas.config import ManifestConfig
-    from atlas.datasets import open_source
-
-    path = test_data() / "cifar10" / "test.zip"
-    return open_source(ManifestConfig(name="cifar10", source="zip", path=str(path), labels="folders"), path.parent)
 
 
 def in_memory(source: Any, count: int, side: int) -> Any:

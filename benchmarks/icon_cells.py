@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from extraction import REPOSITORY, cifar10, imagenet, resnet20, squeezenet
-
-from extraction import MEAN, STD  # isort: skip
+from networks import cifar10, imagenet, resnet20, resnet56, squeezenet
 from numpy.typing import NDArray
-from reporting import test_data
 
 PATCH = 96  # pixels
 
@@ -53,19 +50,6 @@ class Cells:
     @property
     def key(self) -> str:
         return hashlib.sha256(np.ascontiguousarray(self.directions).tobytes()).hexdigest()[:16]
-
-
-def resnet56() -> Any:
-    from atlas.config import PreprocessConfig
-    from atlas.models import load_model
-
-    return load_model(
-        "python:pipelines.networks:cifar_resnet56",
-        checkpoint=test_data() / "weights" / "resnet56_cifar10.pt",
-        preprocess=PreprocessConfig(resize=32, crop=32, mean=MEAN, std=STD),
-        classes=[str(i) for i in range(10)],
-        folder=REPOSITORY,
-    )
 
 
 MODELS = {"squeezenet": squeezenet, "resnet20": resnet20, "resnet56": resnet56}

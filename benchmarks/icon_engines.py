@@ -31,8 +31,7 @@ class Engine:
     """A way to draw icons: draw(model, layer, directions, the layer's mean) -> uint8 (n, size, size, 3).
 
     size: pixels a side. settings: what decides the result, for the cache. share: of the directions, that a slow
-    engine draws; 4 for every fourth. warms: a first pair is drawn before
-    the clock starts.
+    engine draws; 4 for every fourth.
     """
 
     name: str
@@ -41,7 +40,6 @@ class Engine:
     settings: dict[str, Any] = field(default_factory=dict)
     share: int = 1
     batch: int = BATCH
-    warms: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def ours(size: int, *, steps: int | str = "auto", name: str | None = None) -> En
         return render_icons(model, layer, directions, size=size, steps=steps, mean=mean, device="cpu").images
 
     settings = {"version": ENGINE_VERSION, "steps": steps, "defaults": _source_hash()}
-    return Engine(name or f"atlas, {size} px", size, draw, settings, batch=64, warms=True)
+    return Engine(name or f"atlas, {size} px", size, draw, settings, batch=64)
 
 
 def dreamlens(size: int, share: int = 1) -> Engine:
@@ -123,9 +121,9 @@ def drawn(engine: Engine, case: Case, directions: NDArray[np.float32], cache: Pa
     for path, members in parts:
         if path.is_file():
             continue
-        model = model or case.model()
-        if engine.warms:
-            engine.draw(model, case.layer, directions[members[:2]], directions.mean(0))
+        if model is None:  # no engine is timed at its first call
+            model = case.model()
+            engine.draw(model, case.layer, directions[members[:1]], directions.mean(0))
         clock, processor = time.perf_counter(), time.process_time()
         images = engine.draw(model, case.layer, directions[members], directions.mean(0))
         spent = (time.perf_counter() - clock, time.process_time() - processor)

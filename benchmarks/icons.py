@@ -77,7 +77,7 @@ def _nearer(pooled: NDArray[np.float32], cells: NDArray[np.float32], own: NDArra
     mean = cells.mean(0)
     wanted, found = cells - mean, pooled - mean
     likeness = (found @ wanted.T) / np.linalg.norm(wanted, axis=1) / np.linalg.norm(found, axis=1)[:, None]
-    return (likeness > likeness[np.arange(len(own)), own][:, None]).sum(1)
+    return (~(likeness <= likeness[np.arange(len(own)), own][:, None])).sum(1)  # NaN is nearer to all of them
 
 
 def peers(case: Case) -> list[Engine]:
@@ -152,7 +152,7 @@ def cross(count: int, cache: Path) -> list[Figure]:
 
 
 def speed(quick: bool, cache: Path) -> list[Figure]:
-    """Seconds an icon, in turns in this process: the ratios are of medians over the turns."""
+    """Seconds an icon, in turns in this process, each engine warm: the ratios are of medians over the turns."""
     case = CASES["squeezenet"]
     cells, model = find_cells(case, 64, SEED, cache).directions, case.model()
     engines = [(ours(96), 32), (dreamlens(96), 16), (lucent(96, 96), 16), (lucent(128, None), 2 if quick else 8)]
@@ -160,7 +160,8 @@ def speed(quick: bool, cache: Path) -> list[Figure]:
     spent: dict[str, list[float]] = {engine.name: [] for engine, _ in engines}
     for turn in range(1 if quick else 2):
         for engine, count in engines[:: 1 if turn % 2 else -1]:
-            engine.draw(model, case.layer, cells[:2], cells.mean(0)) if engine is engines[0][0] else None
+            if not turn:
+                engine.draw(model, case.layer, cells[:1], cells.mean(0))
             before = time.perf_counter(), time.process_time()
             engine.draw(model, case.layer, cells[:count], cells.mean(0))
             clock[engine.name].append((time.perf_counter() - before[0]) / count)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from extraction import cifar10, imagenet, resnet20, squeezenet
+from networks import cifar10, imagenet, resnet20, squeezenet
 from reporting import Figure, arguments, report, test_data
 
 PARTS = ("peers", "sklearn", "classes", "planted", "placed", "million")
