@@ -14,18 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atlas.errors import ConfigError, LayerError, StoreError
-from atlas.extraction.spectrum import measure_spectrum
+from atlas.extraction.spectrum import spectrum_of
 from atlas.job import Job, open_job
 from atlas.models import layer_shapes
-from atlas.records import LayerShape, Progress, Spectrum, prefixed, silent
+from atlas.records import LayerShape, Progress, prefixed, silent
 from atlas.rendering.aims import channel, reached, render_aims
-from atlas.rendering.maco import render_fine
+from atlas.rendering.maco import fine_size, render_fine
 from atlas.storage import ActivationStore, open_store
 from atlas.storage.files import make_folder, written_beside
 
 TOGETHER = 32
-_FINE = 224  # px
-_STEPS = 64  # a unit is asked for alone: it may take its time
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def _rendered(job: Job, layer: str, numbers: Sequence[int], progress: Progress) 
                 layer,
                 [channel(number) for number in some],
                 size=config.icons.size,
-                steps=_STEPS if config.icons.steps == "auto" else config.icons.steps,
+                steps=config.icons.steps,
                 device=config.run.device,
                 seeds=[config.run.seed * 1_000_003 + number for number in some],
                 tap=config.extract.tap,
@@ -130,8 +128,7 @@ def _rendered(job: Job, layer: str, numbers: Sequence[int], progress: Progress) 
 def _write_fine(
     job: Job, layer: str, shape: LayerShape, numbers: Sequence[int], folder: Path, progress: Progress
 ) -> list[Path]:
-    native = job.model.preprocess.input_shape
-    spectrum = _spectrum(job, folder)
+    spectrum = spectrum_of(_store_of(job, folder), job.source, job.model.preprocess)
     written = []
     for number in numbers:
         icon = render_fine(
@@ -140,7 +137,7 @@ def _write_fine(
             channel(number),
             spectrum,
             width=shape.channels,
-            size=_FINE if native is None else min(round(1.5 * max(native[1:])), _FINE),
+            size=fine_size(job.model),
             device=job.config.run.device,
             seed=job.config.run.seed,
             tap=job.config.extract.tap,
@@ -149,22 +146,6 @@ def _write_fine(
         pixels = np.dstack([icon.image, icon.importance])
         written.append(_write_png(folder / _file_name(layer, number), pixels))
     return written
-
-
-def _spectrum(job: Job, folder: Path) -> Spectrum:
-    store = _store_of(job, folder)
-    found = store.spectrum if store is not None else None
-    if found is None:
-        shape = job.model.preprocess.input_shape
-        if shape is None:
-            raise ConfigError(
-                f"{job.path}: the preprocessing fixes no size, so the pictures' spectrum has to come from a store: run "
-                "'atlas extract' first"
-            )
-        found = measure_spectrum(job.source, job.model.preprocess, shape)
-    if found is None:
-        raise ConfigError(f"{job.source.name} has no picture that can be read: check its manifest")
-    return found
 
 
 def _store_of(job: Job, folder: Path) -> ActivationStore | None:

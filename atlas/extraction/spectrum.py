@@ -6,13 +6,34 @@ import numpy as np
 from scipy import fft
 
 from atlas.datasets import ImageSource
+from atlas.errors import DataError, StoreError
 from atlas.extraction.reading import read_pictures
 from atlas.models import Preprocess
 from atlas.models.light import to_light
 from atlas.records import Spectrum
+from atlas.storage import ActivationStore
 
 PICTURES = 64
 """A coefficient's mean over so many pictures is known to about 7 %: more than an eye can tell."""
+
+
+def spectrum_of(store: ActivationStore | None, source: ImageSource, preprocess: Preprocess) -> Spectrum:
+    """The spectrum that a store holds, else that of the source's pictures, measured now.
+
+    Raises StoreError where the preprocessing fixes no size to measure at, DataError where no picture can be read.
+    """
+    found = store.spectrum if store is not None else None
+    if found is not None:
+        return found
+    if preprocess.input_shape is None:
+        raise StoreError(
+            "the preprocessing fixes no size, so the pictures' spectrum has to come from a store: run 'atlas extract' "
+            "first"
+        )
+    found = measure_spectrum(source, preprocess, preprocess.input_shape)
+    if found is None:
+        raise DataError(f"{source.name} has no picture that can be read: check its manifest")
+    return found
 
 
 def measure_spectrum(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ Aim = Callable[[Tensor, Tensor], Tensor]
 """What is to be raised: activations (n, positions, channels) and the positions' weights (positions,) -> (n,)."""
 
 _CHUNK = 64  # pictures shown at a time
-_STEPS = 64  # a unit is asked for alone, where an icon's level may have thousands of cells
+_STEPS = 64  # a unit is asked for alone, where an icon's level may have thousands of cells: it may take its time
 
 
 def direction(vector: ArrayLike, *, cosine_power: float = 2.0) -> Aim:
@@ -87,7 +88,7 @@ def render_aims(
     aims: Sequence[Aim],
     *,
     size: int = 96,
-    steps: int = _STEPS,
+    steps: int | Literal["auto"] = "auto",
     device: str = "auto",
     seed: int = 0,
     seeds: Sequence[int] | None = None,
@@ -96,8 +97,9 @@ def render_aims(
 ) -> NDArray[np.uint8]:
     """Render one picture for each aim, all in one batch: uint8 (n, size, size, 3).
 
-    The same image, transforms and steps as icons', for any function of a layer's activations. recipe replaces steps.
-    seeds: one for each picture, which then does not depend on the others; by default they are counted on from `seed`.
+    The same image, transforms and steps as icons', for any function of a layer's activations. steps: "auto" is 64.
+    recipe replaces steps. seeds: one for each picture, which then does not depend on the others; by default they are
+    counted on from `seed`.
     Raises LayerError, ModelError, and RenderError for a size, a channel or values that cannot be.
     """
     if not aims:
@@ -110,7 +112,7 @@ def render_aims(
     if seeds is None:
         seeds = [seed * len(aims) + index for index in range(len(aims))]
     with open_target(model, layer, size=size, width=width, device=resolve_device(device), tap=tap) as target:
-        return ascend(target, slope, seeds, recipe or Recipe(steps))
+        return ascend(target, slope, seeds, recipe or Recipe(_STEPS if steps == "auto" else steps))
 
 
 @torch.no_grad()

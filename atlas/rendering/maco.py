@@ -25,6 +25,9 @@ from atlas.rendering.image import to_stored
 from atlas.rendering.objective import attention
 from atlas.rendering.target import Target, open_target
 
+LARGEST_FINE = 224
+"""Pixels a side: 9 s on two cores for SqueezeNet."""
+
 
 @dataclass(frozen=True)
 class FineRecipe:
@@ -43,6 +46,12 @@ class FineRecipe:
     rate: float = 0.5
 
 
+def fine_size(model: Model) -> int:
+    """Half as large again as the network's input, 224 px at most: what it knows is drawn at the size it knows."""
+    shape = model.preprocess.input_shape
+    return LARGEST_FINE if shape is None else min(round(1.5 * max(shape[1:])), LARGEST_FINE)
+
+
 def render_fine(
     model: Model,
     layer: str,
@@ -50,7 +59,7 @@ def render_fine(
     spectrum: Spectrum,
     *,
     width: int,
-    size: int = 224,
+    size: int = LARGEST_FINE,
     recipe: FineRecipe | None = None,
     device: str = "auto",
     seed: int = 0,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from planted_pictures import PREPROCESS, Pictures, made_model
 
+from atlas.errors import DataError, StoreError
 from atlas.extraction import extract
-from atlas.extraction.spectrum import PICTURES, measure_spectrum
+from atlas.extraction.spectrum import PICTURES, measure_spectrum, spectrum_of
 from atlas.importing import import_arrays
 from atlas.models.light import colour_root, to_light
 from atlas.storage import open_store
@@ -57,3 +59,23 @@ def test_without_a_picture_of_the_shape_there_is_no_spectrum() -> None:
 def test_a_store_without_a_spectrum_says_none(tmp_path: Path) -> None:
     import_arrays(np.ones((4, 3), np.float32), tmp_path / "b.store")
     assert open_store(tmp_path / "b.store").spectrum is None
+
+
+def test_a_stores_spectrum_comes_first_and_else_it_is_measured(tmp_path: Path) -> None:
+    source, model = Pictures(9), made_model()
+    import_arrays(np.ones((4, 3), np.float32), tmp_path / "none.store")
+    without = open_store(tmp_path / "none.store")
+    known = extract(Pictures(5), model, ["deep"], tmp_path / "a.store", batch=4, part=10)
+    assert known.spectrum is not None
+    assert np.array_equal(spectrum_of(known, source, PREPROCESS).amplitude, known.spectrum.amplitude)
+    measured = measure_spectrum(source, PREPROCESS, PREPROCESS.picture(source.read(0)).shape)
+    assert measured is not None
+    for store in (None, without):
+        assert np.array_equal(spectrum_of(store, source, PREPROCESS).amplitude, measured.amplitude)
+
+
+def test_a_spectrum_that_nobody_knows_is_told_in_one_sentence() -> None:
+    with pytest.raises(StoreError, match=r"fixes no size.*'atlas extract' first"):
+        spectrum_of(None, Pictures(3), replace(PREPROCESS, resize=None, crop=None))
+    with pytest.raises(DataError, match="no picture that can be read: check its manifest"):
+        spectrum_of(None, Pictures(2, broken=(0, 1)), PREPROCESS)

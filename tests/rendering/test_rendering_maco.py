@@ -10,7 +10,7 @@ from rendering_networks import tiny_model
 from atlas.errors import RenderError
 from atlas.models.light import colour_root
 from atlas.records import Spectrum
-from atlas.rendering.maco import FineRecipe, PhasePictures, fitted_amplitude, render_fine
+from atlas.rendering.maco import FineRecipe, PhasePictures, fine_size, fitted_amplitude, render_fine
 
 
 def spectrum(size: int, channels: int = 3) -> Spectrum:
@@ -78,3 +78,8 @@ def test_the_value_is_raised_and_the_same_call_gives_the_same(kind: str, layer: 
 def test_a_spectrum_of_other_channels_is_refused() -> None:
     with pytest.raises(RenderError, match="1 channels"):
         render_fine(tiny_model(), "second", lambda found, weights: found[:, 0, 0], spectrum(24, 1), width=12)
+
+
+@pytest.mark.parametrize(("native", "side"), [(32, 48), (224, 224), (None, 224)])
+def test_a_fine_icon_is_half_as_large_again_as_the_networks_input(native: int | None, side: int) -> None:
+    assert fine_size(tiny_model(size=native)) == side
