@@ -14,9 +14,10 @@ from atlas.errors import StoreError
 from atlas.findings import cell_trust, measure_quality, measure_stability
 from atlas.layouts.reduce import Metric
 from atlas.mapping import followed, lay_out
-from atlas.records import LayerQuality, Layout, Level, Progress, RowKind, prefixed, silent
-from atlas.storage import ActivationStore, Atlas, AtlasWriter, open_atlas, open_store
+from atlas.records import PROCESSOR, LayerQuality, Layout, Level, Progress, RowKind, prefixed, silent
+from atlas.storage import ActivationStore, Atlas, AtlasWriter, open_atlas
 from atlas.storage.atlas import SCORE_ARRAYS, AtlasLayer
+from atlas.storage.remembered import store_of
 
 STABILITY = "stability"
 
@@ -32,7 +33,7 @@ def judge_layer(
     seed: int,
     progress: Progress = silent,
 ) -> LayerQuality:
-    """Measure what one layer's layout keeps; its stability over seeds, which takes a second layout, is left None."""
+    """Measure what one layer's layout keeps; its stability over seeds, which takes a second layout, is left out."""
     stored = store.layers[name]
     found = measure_quality(
         stored.rows(kind),
@@ -46,7 +47,7 @@ def judge_layer(
         progress=progress,
     )
     return LayerQuality(
-        figures=found.figures() | {STABILITY: None},
+        figures=found.figures(),
         anchors=found.anchors,
         recall=found.recall,
         trust=tuple(cell_trust(levels, found.anchors, found.recall)),
@@ -67,13 +68,13 @@ def tell_quality(path: str | Path, *, second_seed: bool = True, progress: Progre
     silent_layers = [layer.name for layer in atlas.layers if not layer.quality]
     if silent_layers:
         raise StoreError(f"{path} holds no figures of quality for '{silent_layers[0]}': build it again with --force")
-    if second_seed and any(STABILITY not in measured_stability(layer) for layer in atlas.layers):
+    if second_seed and any(STABILITY not in layer.quality for layer in atlas.layers):
         _measure_stability(atlas, progress)
         atlas = open_atlas(path)
     return {
         "layers": {
             layer.name: {
-                "layout": dict(layer.quality) | {"states": dict(layer.header.states)},
+                "layout": {STABILITY: None, **layer.quality} | {"states": dict(layer.header.states)},
                 "icons": _icon_figures(layer),
                 "classes": _class_figures(atlas, layer),
             }
@@ -94,19 +95,16 @@ def quality_lines(told: dict[str, Any]) -> list[str]:
     return lines
 
 
-def measured_stability(layer: AtlasLayer) -> dict[str, float]:
-    """The layer's stability over seeds, {} where it was not measured or cannot be."""
-    value = layer.quality.get(STABILITY)
-    return {} if value is None and layer.quality.get("recall_15") is not None else {STABILITY: value or 0.0}
-
-
 def _measure_stability(atlas: Atlas, progress: Progress) -> None:
-    store = _store_of(atlas)
+    store = store_of(
+        atlas,
+        "its stability cannot be measured",
+        "restore it, or leave the stability out (--no-second-seed)",
+    )
     writer = AtlasWriter.resume(atlas.path)
     other: Layout | None = None
-    for layer in atlas.layers:
-        if STABILITY in measured_stability(layer):
-            continue
+    missing = [layer.index for layer in atlas.layers if STABILITY not in layer.quality]
+    for layer in atlas.layers[: missing[-1] + 1]:
         # The same recipe but for the seed: it follows the layer before it, laid out with the other seed too.
         config = LayoutConfig(**{key: layer.layout_settings[key] for key in LayoutConfig.model_fields})
         other = lay_out(
@@ -114,28 +112,16 @@ def _measure_stability(atlas: Atlas, progress: Progress) -> None:
             layer.name,
             config,
             followed(config, other, len(layer.samples)),
-            int(layer.layout_settings["seed"]) + 1,
-            bool(atlas.provenance.get("deterministic", False)),
-            prefixed(progress, f"{layer.name}: "),
+            seed=int(layer.layout_settings["seed"]) + 1,
+            deterministic=bool(atlas.provenance.get("deterministic", False)),
+            device="cpu" if layer.layout.engine == PROCESSOR else "auto",
+            progress=prefixed(progress, f"{layer.name}: "),
         )
+        if layer.index not in missing:
+            continue
+        # None is kept too: there are too few samples, and it need not be tried again.
         stable = measure_stability(layer.layout, other, np.asarray(layer.samples.image))
         writer.write_figures(layer.index, {**layer.quality, STABILITY: stable})
-
-
-def _store_of(atlas: Atlas) -> ActivationStore:
-    """The store an atlas was made from, checked to be the same one. Raises StoreError."""
-    known = atlas.provenance.get("store")
-    if not isinstance(known, dict):
-        raise StoreError(f"{atlas.path} does not say from which store it was made: its stability cannot be measured")
-    place = (atlas.path / str(known["path"])).resolve().parent
-    if not place.exists():
-        raise StoreError(
-            f"the store of {atlas.path} is missing ({place}): restore it, or leave the stability out (--no-second-seed)"
-        )
-    store = open_store(place)
-    if store.fingerprint != known["fingerprint"]:
-        raise StoreError(f"{place} is no longer the store that {atlas.path} was made from: build the atlas again")
-    return store
 
 
 def _icon_figures(layer: AtlasLayer) -> dict[str, float | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -74,19 +73,16 @@ def mean_overlap(overlap: NDArray[np.float32], image_of: NDArray[np.integer[Any]
     return Estimate(value, (found.low + 1) / 2, (found.high + 1) / 2)
 
 
-@dataclass(frozen=True)
-class Crowding:
-    """How far each sample's neighbours are, float32 (rows,): log of the distance to the last, less the median's."""
+def crowding(distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log of the distance to each sample's farthest neighbour, less the median's: distances (rows, k) -> (rows,).
 
-    log_radius: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, near: Neighbors) -> Crowding:
-        """From the distances to the nearest; copies, at no distance, count as the smallest one that is above 0."""
-        radius = near.distances[:, -1].astype(np.float64)
-        least = radius[radius > 0].min(initial=np.inf)
-        log = np.log(np.maximum(radius, least if np.isfinite(least) else 1.0))
-        return cls((log - np.median(log)).astype(np.float32))
+    Copies, at no distance, count as the smallest distance that is above 0.
+    """
+    radius = distances[:, -1].astype(np.float64)
+    least = radius[radius > 0].min(initial=np.inf)
+    log = np.log(np.maximum(radius, least if np.isfinite(least) else 1.0))
+    found: NDArray[np.float32] = (log - np.median(log)).astype(np.float32)
+    return found
 
 
 def _points(rows: Rows, metric: Metric, progress: Progress) -> NDArray[np.float32]:

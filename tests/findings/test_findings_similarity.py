@@ -11,7 +11,7 @@ from scipy.linalg import orthogonal_procrustes
 
 from atlas.findings import neighborhoods as neighborhoods_room
 from atlas.findings import similarity as similarity_room
-from atlas.findings.neighborhoods import Crowding, jaccard, mean_overlap, nearest_others
+from atlas.findings.neighborhoods import crowding, jaccard, mean_overlap, nearest_others
 from atlas.findings.similarity import measure_alignment, within
 
 Floats = NDArray[np.floating]
@@ -181,6 +181,6 @@ def test_crowding_tells_who_drew_together() -> None:
     x = np.random.default_rng(0).normal(size=(200, 5))
     tight = x.copy()
     tight[:50] *= 0.2
-    before, after = (Crowding.of(nearest_others(m, np.arange(200), metric="euclidean")) for m in (x, tight))
-    change = before.log_radius - after.log_radius
+    before, after = (crowding(nearest_others(m, np.arange(200), metric="euclidean").distances) for m in (x, tight))
+    change = before - after
     assert change[:50].mean() > 1 > 0.2 > change[50:].mean()
