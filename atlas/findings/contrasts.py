@@ -1,0 +1,236 @@
+"""What two networks are compared by: how groups of images lie in each, and how much of a change that makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.findings.groups import NEAR, Graph, find_clusters, mixing, tightness, unit_rows
+from atlas.findings.significance import (
+    against_pool,
+    against_retraining,
+    against_sampling,
+    image_weights,
+)
+
+POOL_FREEDOM = 6.0
+"""Degrees of freedom of figures pooled over groups whose own noise is not known: a tail as long as theirs."""
+
+LEAST = 10
+"""Tested images that a group must have."""
+MIXED = 0.005
+"""Mean share of edges between two classes, over all networks, below which they are not tested: apart in each."""
+LEAST_VARIANCE = 1e-4
+"""Of an angle: nothing is known better than this, the noise of a share of 2,500 images."""
+
+Figures = NDArray[np.float64]
+Weights = NDArray[np.float64] | None
+Kind = Literal["merged", "split", "moved", "appeared", "vanished"]
+About = Literal["classes", "parts", "cluster"]
+
+
+class Account:
+    """One network's rows, scaled, and its neighbours among the tested images."""
+
+    def __init__(self, vectors: NDArray[np.floating], tested: NDArray[np.bool_], seed: int) -> None:
+        self.rows = unit_rows(vectors)
+        self.tested = tested
+        self.seed = seed
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The neighbours among the tested images, found when first asked for."""
+        return Graph.of(self.rows[self.tested], self.seed)
+
+    def edges(self, group: NDArray[np.int64], count: int, weights: Weights = None) -> Figures:
+        """Count edges among the tested images, for groups of all images (images,)."""
+        return self.graph.edges(group[self.tested], count, weights)
+
+    def clusters(self, count: int, within: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Cluster the images on the half that is not tested; with `within` (images,) each of its groups apart.
+
+        -> int64 (images,), group g's clusters being g * count to g * count + count - 1, and -1 where `within` is.
+        """
+        if within is None:
+            return find_clusters(self.rows, ~self.tested, count, self.seed)
+        found = np.full(len(self.rows), -1, np.int64)
+        for group in range(within.max() + 1):
+            members = np.flatnonzero(within == group)
+            if (~self.tested[members]).sum() > count and self.tested[members].sum() > NEAR:
+                found[members] = group * count + find_clusters(
+                    self.rows[members], ~self.tested[members], count, self.seed
+                )
+        return found
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One thing that may have changed, tested.
+
+    groups: the image numbers of the one or two groups concerned. classes: their class numbers. before, after: shares in
+    A and in B, between 0 and 1; retrained: the lowest and the highest among A and the references, None without those.
+    t: how many standard errors; p: before it is adjusted for the number of tests.
+    """
+
+    kind: Kind
+    about: About
+    groups: tuple[NDArray[np.int64], ...]
+    classes: tuple[int, ...]
+    before: float
+    after: float
+    retrained: tuple[float, float] | None
+    t: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A and its retrainings (one recipe, A first) against B, on the same images."""
+
+    recipe: tuple[Account, ...]
+    b: Account
+
+    @property
+    def a(self) -> Account:
+        """The network that is compared."""
+        return self.recipe[0]
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """A, its retrainings, and B."""
+        return (*self.recipe, self.b)
+
+    @property
+    def tested(self) -> NDArray[np.bool_]:
+        """Whether groups are tested on an image (images,); on the others they are found."""
+        return self.b.tested
+
+    def weights(self) -> Iterator[NDArray[np.float64]]:
+        """Bootstrap weights of the tested images, one draw after another."""
+        yield from image_weights(int(self.tested.sum()), self.b.seed)
+
+
+def compare_classes(sides: Sides, group: NDArray[np.int64], count: int) -> list[Candidate]:
+    """Test every pair of classes for lying more mixed, or less, in B. group (images,) is a class or -1."""
+    pairs = np.argwhere(np.triu(np.ones((count, count), bool), 1))
+
+    def figures(account: Account, weights: Weights = None) -> NDArray[np.float64]:
+        return mixing(account.edges(group, count, weights))[pairs[:, 0], pairs[:, 1]]
+
+    enough = np.bincount(group[sides.tested & (group >= 0)], minlength=count) >= LEAST
+    seen = np.stack([figures(account) for account in sides.accounts])
+    kept = enough[pairs].all(axis=1) & ((np.sin(seen) ** 2).mean(axis=0) >= MIXED)
+    pairs, seen = pairs[kept], seen[:, kept]
+    if not len(pairs):
+        return []
+    if len(sides.recipe) > 1:
+        surprise = against_retraining(seen[:-1], seen[-1], LEAST_VARIANCE)
+    else:
+        drawn = np.stack([figures(sides.b, w) - figures(sides.a, w) for w in sides.weights()])
+        surprise = against_sampling(seen[1] - seen[0], drawn)
+    found = []
+    for i, pair in enumerate(pairs):
+        groups = tuple(np.flatnonzero(group == one) for one in pair)
+        kind: Kind = "merged" if surprise.t[i] > 0 else "split"
+        p = 2 * min(surprise.p[i], 1 - surprise.p[i])
+        found.append(Candidate(kind, "classes", groups, tuple(map(int, pair)), *_shares(seen[:, i]), surprise.t[i], p))
+    return found
+
+
+def _shares(angles: NDArray[np.float64]) -> tuple[float, float, tuple[float, float] | None]:
+    """Of one figure in A, its retrainings and B: the shares in A, in B, and retraining's lowest and highest."""
+    share = np.sin(angles) ** 2
+    spread = (float(share[:-1].min()), float(share[:-1].max())) if len(share) > 2 else None
+    return float(share[0]), float(share[-1]), spread
+
+
+def compare_parts(sides: Sides, group: NDArray[np.int64], count: int) -> list[Candidate]:
+    """Test every class for falling into two parts in B that are one in A, and the reverse. group (images,)."""
+    parts = {account: account.clusters(2, group) for account in sides.accounts}
+
+    def between(finder: Account, judge: Account, weights: Weights = None) -> Figures:
+        edges = judge.edges(parts[finder], 2 * count, weights)
+        return mixing(edges)[np.arange(0, 2 * count, 2), np.arange(1, 2 * count, 2)]
+
+    found = []
+    for kind in ("split", "merged"):
+        if len(sides.recipe) > 1:
+            seen = [_drawn_line(kind, between, account, sides.recipe) for account in sides.accounts]
+            surprise = against_retraining(np.stack(seen[:-1]), seen[-1], LEAST_VARIANCE)
+        else:
+            here, there = (sides.a, sides.b) if kind == "merged" else (sides.b, sides.a)
+
+            def excess(weights: Weights = None, here: Account = here, there: Account = there) -> NDArray[np.float64]:
+                own = between(here, there, weights) - between(here, here, weights)
+                return own - (between(there, here, weights) - between(there, there, weights))
+
+            surprise = against_sampling(excess(), np.stack([excess(w) for w in sides.weights()]))
+        finder = sides.a if kind == "merged" else sides.b
+        judged = np.stack([between(finder, account) for account in sides.accounts])
+        for of in range(count):
+            groups = tuple(np.flatnonzero(parts[finder] == 2 * of + side) for side in (0, 1))
+            if min(sides.tested[members].sum() for members in groups) >= LEAST:
+                found.append(
+                    Candidate(kind, "parts", groups, (of,), *_shares(judged[:, of]), surprise.t[of], surprise.p[of])
+                )
+    return found
+
+
+def _drawn_line(
+    kind: Kind, between: Callable[..., NDArray[np.float64]], of: Account, recipe: Sequence[Account]
+) -> NDArray[np.float64]:
+    """How much more the two parts lie mixed where they were not found, on average over the recipe's other networks.
+
+    For "split" the parts are this network's own, and the others are asked; for "merged" the other way round.
+    """
+    others = [other for other in recipe if other is not of]
+    if kind == "split":
+        return np.mean([between(of, other) - between(of, of) for other in others], axis=0)
+    return np.mean([between(other, of) - between(other, other) for other in others], axis=0)
+
+
+def compare_clusters(sides: Sides, count: int, *, pairs: bool) -> list[Candidate]:
+    """Test every cluster of B for being scattered in A ("appeared"), and every cluster of A for being so in B.
+
+    With `pairs`, where there are no classes, also every pair of B's clusters for lying mixed in A ("split"), and of A's
+    for lying mixed in B ("merged"). A network's own clusters always lie better in it than in another: references say
+    by how much; without them the median over all clusters does.
+    """
+    parts = {account: account.clusters(count) for account in sides.accounts}
+    upper = np.triu_indices(count, 1)
+    numbers = {False: np.arange(count)[:, None], True: np.stack(upper, axis=1)}
+
+    def figures(finder: Account, judge: Account, paired: bool, weights: Weights = None) -> Figures:
+        edges = judge.edges(parts[finder], count, weights)
+        return mixing(edges)[upper] if paired else -tightness(edges)
+
+    found = []
+    kinds: tuple[Kind, ...] = ("appeared", "vanished", "split", "merged") if pairs else ("appeared", "vanished")
+    for kind in kinds:
+        finder, judge = (sides.b, sides.a) if kind in ("appeared", "split") else (sides.a, sides.b)
+        paired = kind in ("split", "merged")
+
+        def loosened(one: Account, other: Account, paired: bool = paired, weights: Weights = None) -> Figures:
+            return figures(one, other, paired, weights) - figures(one, one, paired, weights)
+
+        seen = loosened(finder, judge)
+        if len(sides.recipe) > 1:
+            pool = [loosened(one, other) for one in sides.recipe for other in sides.recipe if one is not other]
+            surprise = against_pool(np.concatenate(pool), seen, POOL_FREEDOM, LEAST_VARIANCE)
+        else:
+            centre = float(np.median(np.concatenate([seen, loosened(judge, finder)])))
+            drawn = np.stack([loosened(finder, judge, weights=weights) for weights in sides.weights()])
+            surprise = against_sampling(seen - centre, drawn)
+        judged = np.stack([np.abs(figures(finder, account, paired)) for account in sides.accounts])
+        for i, of in enumerate(numbers[paired]):
+            groups = tuple(np.flatnonzero(parts[finder] == one) for one in of)
+            if min(sides.tested[members].sum() for members in groups) >= LEAST:
+                about: About = "parts" if paired else "cluster"
+                shares = _shares(judged[:, i])
+                found.append(Candidate(kind, about, groups, (), *shares, float(surprise.t[i]), float(surprise.p[i])))
+    return found

@@ -1,0 +1,130 @@
+"""A tested change in words: its kind, the images that it is about, and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.findings.contrasts import LEAST, Account, Candidate, Kind, Sides
+
+ONE_WAY = 3.0
+"""Times as many images must go one way as the other for "moved" instead of "merged"."""
+TOGETHER = 0.25
+"""Share of neighbours in the other of two groups from which they lie together: half of what one single group has."""
+MOSTLY = 0.5
+"""Share of a group's images that a class must have to give the group its name."""
+
+
+@dataclass(frozen=True)
+class Telling:
+    """groups and images: numbers of tested images, the most changed first in `images`; classes: numbers."""
+
+    kind: Kind
+    groups: tuple[NDArray[np.int64], ...]
+    images: NDArray[np.int64]
+    classes: tuple[int, ...]
+    text: str
+
+
+def tell(candidate: Candidate, sides: Sides, group: NDArray[np.int64] | None, names: Sequence[str]) -> Telling:
+    """Say what changed, about which images. group (images,) numbers `names`, -1 for none; None without labels."""
+    groups = tuple(members[sides.tested[members]] for members in candidate.groups)
+    kind, classes = candidate.kind, candidate.classes
+    if candidate.about == "classes" and kind == "merged":
+        for one, other in ((0, 1), (1, 0)):
+            going, coming = _movers(sides, groups[one], groups[other]), _movers(sides, groups[other], groups[one])
+            if len(going) >= max(LEAST, ONE_WAY * len(coming)):
+                kind, classes = "moved", (classes[one], classes[other])
+                text = _moved(going, groups[one], [names[number] for number in classes], candidate)
+                return Telling(kind, (going,), going, classes, text)
+    images = _most_changed(sides, groups, rises=kind in ("merged", "appeared"))
+    if candidate.about == "cluster":
+        classes, mix = _majority(group, images, names)
+        return Telling(kind, groups, images, classes, _cluster(candidate, groups, mix))
+    return Telling(kind, groups, images, classes, _pair(candidate, groups, [names[number] for number in classes]))
+
+
+def _share_in(account: Account, of: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The share of the neighbours of each image `of` that are `among`; both tested image numbers."""
+    number = np.full(len(account.tested), -1)
+    number[account.tested] = np.arange(account.tested.sum())
+    inside = np.zeros(account.tested.sum(), bool)
+    inside[number[among]] = True
+    return np.asarray(inside[account.graph.neighbors[number[of]]].mean(axis=1))
+
+
+def _movers(sides: Sides, group: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The images that lie rather among their group in A and rather among the other in B, the clearest first."""
+    towards = [_share_in(side, group, other) - _share_in(side, group, group) for side in (sides.a, sides.b)]
+    went = np.flatnonzero((towards[0] < 0) & (towards[1] > 0))
+    return group[went[np.argsort(-(towards[1] - towards[0])[went], kind="stable")]]
+
+
+def _most_changed(sides: Sides, groups: tuple[NDArray[np.int64], ...], *, rises: bool) -> NDArray[np.int64]:
+    """All images of the groups; first those whose neighbours in the other group (or in the only one) changed most."""
+    change = []
+    for i, members in enumerate(groups):
+        among = groups[-1 - i]
+        change.append(_share_in(sides.b, members, among) - _share_in(sides.a, members, among))
+    images, size = np.concatenate(groups), np.concatenate(change)
+    return images[np.argsort(-size if rises else size, kind="stable")]
+
+
+def _majority(
+    group: NDArray[np.int64] | None, images: NDArray[np.int64], names: Sequence[str]
+) -> tuple[tuple[int, ...], str]:
+    """The class that most of a cluster's images have, if one has, and words for the two most frequent."""
+    labels = np.array([], np.int64) if group is None else group[images]
+    labels = labels[labels >= 0]
+    if not len(labels):
+        return (), ""
+    count = np.bincount(labels)
+    order = np.argsort(-count, kind="stable")[:2]
+    words = ", ".join(f"{_percent(count[one] / len(images))} {names[one]}" for one in order if count[one])
+    return ((int(order[0]),) if count[order[0]] > MOSTLY * len(images) else ()), f" ({words})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.0995 or share == 0 else f"{100 * share:.1f} %"
+
+
+def _figures(candidate: Candidate, of: str) -> str:
+    """Such as: 19 % of their neighbours are of the other class, 2.0 % in A (1.8 to 2.3 % where only retrained)."""
+    told = f"{_percent(candidate.after)} of their neighbours {of} in B, {_percent(candidate.before)} in A"
+    if candidate.retrained is None:
+        return told
+    low, high = (f"{100 * share:.1f}" for share in candidate.retrained)
+    return f"{told} ({low} to {high} % among A and its retrainings)"
+
+
+def _pair(candidate: Candidate, groups: tuple[NDArray[np.int64], ...], names: Sequence[str]) -> str:
+    if candidate.about == "classes":
+        both, where = f"{names[0]} and {names[1]}", "are of the other class"
+    else:
+        of = f" of {names[0]}" if names else ""
+        both, where = (
+            f"Two groups{of}, {len(groups[0])} and {len(groups[1])} tested pictures,",
+            "are of the other group",
+        )
+    if candidate.kind == "merged":
+        how = "lie together in B" if candidate.after >= TOGETHER else "lie closer together in B"
+    else:
+        how = "came apart in B" if candidate.before >= TOGETHER else "lie further apart in B"
+    return f"{both} {how}: {_figures(candidate, where)}."
+
+
+def _moved(going: NDArray[np.int64], of: NDArray[np.int64], names: Sequence[str], candidate: Candidate) -> str:
+    figures = _figures(candidate, "are of the other class")
+    return (
+        f"{len(going)} of {len(of)} tested pictures of {names[0]} lie among {names[1]} in B and did not in A; of the "
+        f"two classes {figures}."
+    )
+
+
+def _cluster(candidate: Candidate, groups: tuple[NDArray[np.int64], ...], mix: str) -> str:
+    where = _figures(candidate, "are among them")
+    how = "form a group in B" if candidate.kind == "appeared" else "formed a group in A that dissolved"
+    return f"{len(groups[0])} tested pictures{mix} {how}: {where}."
