@@ -101,7 +101,8 @@ def render_levels(
 ) -> Atlas:
     """Render the icons that a built atlas still lacks, of its `levels` coarsest levels.
 
-    Raises StoreError when the atlas is absent, unfinished, or made from another configuration.
+    Raises StoreError when the atlas is absent, unfinished, or made from another configuration, ConfigError when it has
+    fewer levels than are asked for.
     """
     target = atlas_target(pipeline, out)
     job = open_job(pipeline, overrides)
@@ -110,6 +111,9 @@ def render_levels(
         raise StoreError(f"{target} was made from another configuration: build it with this pipeline first")
     if not existing.complete:
         raise StoreError(f"{target} is not finished: 'atlas build' goes on with it, then render")
+    deepest = max(len(layer.levels) for layer in existing.layers)
+    if levels is not None and levels > deepest:
+        raise ConfigError(f"{target} has {deepest} levels, not {levels}: ask for fewer, or build with grid.levels set")
     mapped = [
         MappedLayer(
             layer.index,

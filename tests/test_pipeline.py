@@ -174,6 +174,8 @@ def test_deeper_icons_can_be_rendered_later(tmp_path: Path) -> None:
     assert verify(tmp_path / "a.atlas") == []
     with pytest.raises(StoreError, match="another configuration"):
         render_levels(pipeline, tmp_path / "a.atlas", overrides=["run.seed=9"])
+    with pytest.raises(ConfigError, match=rf"a\.atlas has {len(deep.layers[0].levels)} levels, not 9: ask for fewer"):
+        render_levels(pipeline, tmp_path / "a.atlas", levels=9, overrides=overrides)
 
 
 def test_an_unfinished_atlas_is_not_rendered_but_built_on(tmp_path: Path) -> None:
