@@ -84,7 +84,8 @@ def _principal(
     parts = []
     for one, survey in zip(rows, surveys, strict=True):
         points = reduce_rows(one, Survey(first, survey.alive), seed=seed, progress=progress)
-        parts.append(points / max(float(np.sqrt((points**2).sum(axis=1).mean())), np.finfo(np.float32).tiny))
+        spread = float(np.sqrt((points**2).sum(axis=1).mean()))
+        parts.append(points / (spread if spread > 0 else 1.0))
     joined = np.concatenate(parts, axis=1).astype(np.float64)
     joined -= joined.mean(axis=0)
     _, axes = np.linalg.eigh(joined.T @ joined)

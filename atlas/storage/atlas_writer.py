@@ -307,6 +307,10 @@ class AtlasWriter:
         """Replace the figures of a layer's quality alone."""
         self._record([], layers=self._layers(layer, quality=dict(figures)))
 
+    def record_files(self, names: Iterable[str]) -> None:
+        """Take files that stand in the folder, whole, into the record: what goes beside a comparison's atlas."""
+        self._record(names)
+
     def finish(self) -> Atlas:
         """Mark the atlas complete and open it."""
         self._record([], complete=True)

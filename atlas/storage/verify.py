@@ -1,4 +1,4 @@
-"""What is wrong with a store or an atlas, one sentence per damage; and what it holds, as plain values."""
+"""What is wrong with a store, an atlas or a comparison, one sentence per damage; and what it holds, as plain values."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from atlas.storage.atlas import (
     AtlasLayer,
     AtlasLevel,
 )
-from atlas.storage.atlas_header import HEADER, MARKS, SCHEMA, read_header
+from atlas.storage.atlas_header import HEADER, MARKS, SCHEMA, AtlasHeader, read_header
+from atlas.storage.diff import describe_diff, is_diff, wrong_diff
 from atlas.storage.files import hash_file
 
 
 def verify(path: str | Path) -> list[str]:
-    """Check every hash and schema rule of a store or an atlas; one sentence per damage, an empty list when whole.
+    """Check every hash and schema rule of a store, an atlas or a comparison; one sentence per damage, [] when whole.
 
     Raises StoreError when the path is neither.
     """
@@ -47,7 +48,7 @@ def verify(path: str | Path) -> list[str]:
             damage.append(f"{name} is not recorded in {HEADER}: it is no part of the atlas")
     if not header.complete:
         damage.append("the atlas is not finished: build it again to go on")
-    return damage or _wrong_content(folder)
+    return damage or [*_wrong_content(folder), *(wrong_diff(folder) if is_diff(folder) else ())]
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -59,6 +60,11 @@ def describe(path: str | Path) -> dict[str, Any]:
         _need_store(folder)
         return describe_store(folder)
     header = read_header(folder)
+    found = _describe_atlas(header)
+    return describe_diff(folder, found) if is_diff(folder) else found
+
+
+def _describe_atlas(header: AtlasHeader) -> dict[str, Any]:
     return {
         "kind": "atlas",
         "schema": SCHEMA,
@@ -96,7 +102,7 @@ def describe(path: str | Path) -> dict[str, Any]:
 def _is_atlas(folder: Path) -> bool:
     if not folder.is_dir():
         raise StoreError(f"{folder} does not exist or is not a folder: name a store or an atlas")
-    return (folder / HEADER).exists() or folder.suffix == ".atlas"
+    return (folder / HEADER).exists() or folder.suffix in (".atlas", ".diff")
 
 
 def _need_store(folder: Path) -> None:
