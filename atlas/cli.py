@@ -196,6 +196,7 @@ def layout(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same result every time, more slowly.")
     ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda: whether cuML may use a GPU.")] = "auto",
 ) -> None:
     """Lay one layer's samples out in two dimensions."""
     from atlas.layout_table import write_layout
@@ -206,7 +207,8 @@ def layout(
     with show_progress() as progress:
         counts = write_layout(
             store, layer, out, classes=classes or (), rows=rows, method=method, neighbors=neighbors,
-            metric=metric, seed=seed, deterministic=deterministic, fit=fit, between=between, progress=progress,
+            metric=metric, seed=seed, deterministic=deterministic, device=device, fit=fit, between=between,
+            progress=progress,
         )  # fmt: skip
     print(f"{out}: " + ", ".join(f"{count:,} {state}" for state, count in counts.items() if count))
 

@@ -30,6 +30,7 @@ def write_layout(
     metric: str = "cosine",
     seed: int = 0,
     deterministic: bool = False,
+    device: str = "auto",
     fit: int = FIT,
     between: tuple[str, str] | None = None,
     progress: Progress = silent,
@@ -62,7 +63,7 @@ def write_layout(
             layout, select = layout_between(opened, *between, **told)
         else:
             select = rows_of_classes(opened, image_of, classes)
-            layout = compute_layout(opened, kind=rows, select=select, method=method, fit=fit, **told)
+            layout = compute_layout(opened, kind=rows, select=select, method=method, fit=fit, device=device, **told)
         image = image_of[select]
         label = opened.images.label[image]
         columns = {

@@ -87,7 +87,14 @@ def _map_layer(
     if layout is None:
         run = job.config.run
         layout = lay_out(
-            store, name, config.layout, start, run.seed, run.deterministic, prefixed(progress, f"{name}: ")
+            store,
+            name,
+            config.layout,
+            start,
+            seed=run.seed,
+            deterministic=run.deterministic,
+            device=run.device,
+            progress=prefixed(progress, f"{name}: "),
         )
         _save_layout(cached, layout)
     levels = _grid(job, layout, stored.image_of(kind))
@@ -112,11 +119,13 @@ def lay_out(
     name: str,
     config: LayoutConfig,
     start: NDArray[np.float32] | None,
+    *,
     seed: int,
     deterministic: bool,
+    device: str,
     progress: Progress,
 ) -> Layout:
-    """The layout that a pipeline asks for; rows of other classes have no place."""
+    """The layout that a pipeline asks for; rows of other classes have no place and the state "other"."""
     image_of = store.layers[name].image_of(config.rows)
     told: dict[str, Any] = {
         "layer": name,
@@ -132,14 +141,21 @@ def lay_out(
         rows = rows_of_classes(store, image_of, config.classes)
         begin = None if start is None else start[rows]
         layout = compute_layout(
-            store, kind=config.rows, select=rows, method=config.method, fit=config.fit, start=begin, **told
+            store,
+            kind=config.rows,
+            select=rows,
+            method=config.method,
+            fit=config.fit,
+            start=begin,
+            device=device,
+            **told,
         )
     if len(rows) == len(image_of):
         return layout
     positions = np.full((len(image_of), 2), np.nan, np.float32)
-    state = np.full(len(image_of), STATES.index("outlier"), np.uint8)
+    state = np.full(len(image_of), STATES.index("other"), np.uint8)
     positions[rows], state[rows] = layout.positions, layout.state
-    return Layout(positions, state)
+    return replace(layout, positions=positions, state=state)
 
 
 def mean_of(level: Level, statistics: CellStatistics) -> NDArray[np.float32]:
@@ -192,7 +208,7 @@ def _read_layout(path: Path) -> Layout | None:
     """Return a kept layout; an absent one is None, and so is one that a crash or a hand has damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Layout(arrays["positions"], arrays["state"])
+            return Layout(arrays["positions"], arrays["state"], str(arrays["engine"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -200,4 +216,4 @@ def _read_layout(path: Path) -> Layout | None:
 def _save_layout(path: Path, layout: Layout) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_beside(path) as beside, beside.open("wb") as file:
-        np.savez(file, positions=layout.positions, state=layout.state)
+        np.savez(file, positions=layout.positions, state=layout.state, engine=np.array(layout.engine))

@@ -201,7 +201,7 @@ def _write_samples(
         stored = store.layers[layer.name]
         image_of, box = stored.image_of(kind), stored.box(kind)
         if not writer.has_samples(layer.index):
-            settings = {**config.layout.model_dump(mode="json"), "seed": config.run.seed}
+            settings = {**config.layout.model_dump(mode="json"), "seed": config.run.seed, "engine": layer.layout.engine}
             writer.write_layer_samples(
                 layer.index,
                 name=layer.name,

@@ -59,7 +59,8 @@ class LayerShape:
     prefix: int = 0
 
 
-STATES = ("fitted", "placed", "outlier", "duplicate")
+STATES = ("fitted", "placed", "outlier", "duplicate", "other")
+PROCESSOR = "processor"
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,14 @@ class Layout:
 
     positions: float32 (rows, 2), x to the right, y up, isotropically scaled so that the inliers
     fill [0, 1] squared; NaN for rows that were left out. state: uint8 (rows,), an index into
-    STATES. A duplicate row carries the position of its first copy.
+    STATES. A duplicate row carries the position of its first copy; an "other" one was not asked
+    for, as of another class, and has none. engine: what placed them, "processor" or a library on
+    a GPU.
     """
 
     positions: NDArray[np.float32]
     state: NDArray[np.uint8]
+    engine: str = PROCESSOR
 
     def counts(self) -> dict[str, int]:
         """Rows in each state, in the order of STATES."""

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from atlas.errors import StoreError
-from atlas.findings import measure_quality
+from atlas.findings import measure_quality, measure_stability
 from atlas.layout_quality import _icon_figures, tell_quality
 from atlas.pipeline import build
 from atlas.storage import open_atlas, open_store
@@ -83,6 +83,42 @@ def test_stability_is_measured_once_and_kept(folder: Path, tmp_path: Path) -> No
     assert tell_quality(atlas)["layers"]["3"]["layout"]["stability"] == layout["stability"]
     assert verify(atlas) == []
     assert open_atlas(atlas).complete
+
+
+def test_a_stability_that_cannot_be_told_is_tried_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("whole.atlas", "whole.store"):
+        shutil.copytree(folder / name, tmp_path / name)
+    atlas = tmp_path / "whole.atlas"
+    monkeypatch.setattr("atlas.layout_quality.measure_stability", lambda *_: None)
+    assert tell_quality(atlas)["layers"]["3"]["layout"]["stability"] is None
+    shutil.rmtree(tmp_path / "whole.store")
+    assert tell_quality(atlas)["layers"]["3"]["layout"]["stability"] is None
+    assert verify(atlas) == []
+
+
+def test_a_second_seed_that_was_broken_off_gives_what_one_go_gives(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(folder / "whole.atlas", tmp_path / name / "whole.atlas")
+        shutil.copytree(folder / "whole.store", tmp_path / name / "whole.store")
+    measured = []
+
+    def once(*told: object) -> float | None:
+        if measured:
+            raise KeyboardInterrupt
+        measured.append(measure_stability(*told))  # type: ignore[arg-type]
+        return measured[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("atlas.layout_quality.measure_stability", once)
+        with pytest.raises(KeyboardInterrupt):
+            tell_quality(tmp_path / "two" / "whole.atlas")
+    whole, broken = (tell_quality(tmp_path / name / "whole.atlas")["layers"] for name in ("one", "two"))
+    for layer in ("1", "3"):
+        assert broken[layer]["layout"]["stability"] == pytest.approx(whole[layer]["layout"]["stability"], abs=0.02)
 
 
 def test_an_icon_alone_in_its_level_is_not_counted_as_matched() -> None:

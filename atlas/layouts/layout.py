@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from atlas.errors import LayoutError, nearest
 from atlas.layouts.comparing import turn_onto
 from atlas.layouts.fitting import ANCHORING, choose_fitted, place_among
+from atlas.layouts.gpu import gpu_of, place_on_gpu
 from atlas.layouts.neighbors import find_neighbors
 from atlas.layouts.place import (
+    begin_umap,
     fill_unit_square,
     mark_outliers,
     place_by_pacmap,
@@ -23,7 +26,7 @@ from atlas.layouts.place import (
 )
 from atlas.layouts.reduce import COMPONENTS, Metric, Survey, reduce_rows, survey_rows
 from atlas.layouts.rows import Rows, Selected, resident
-from atlas.records import STATES, Layout, Progress, RowKind, silent
+from atlas.records import PROCESSOR, STATES, Layout, Progress, RowKind, silent
 
 if TYPE_CHECKING:
     from atlas.storage.store import ActivationStore
@@ -33,6 +36,20 @@ FIT = 250_000
 METHODS = ("tsne", "umap", "pacmap", "pca")
 METRICS = ("cosine", "euclidean")
 FITTED, PLACED, OUTLIER, DUPLICATE = (STATES.index(name) for name in ("fitted", "placed", "outlier", "duplicate"))
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How points come to the plane; gpu is the number of the GPU that cuML may use, None for none."""
+
+    method: str
+    neighbors: int
+    seed: int
+    threads: int
+    fit: int
+    line: bool
+    gpu: int | None
+    progress: Progress
 
 
 def compute_layout(
@@ -46,6 +63,7 @@ def compute_layout(
     metric: str = "cosine",
     seed: int = 0,
     deterministic: bool = False,
+    device: str = "auto",
     fit: int = FIT,
     start: NDArray[np.floating[Any]] | None = None,
     line: bool = False,
@@ -61,7 +79,9 @@ def compute_layout(
     distinct rows t-SNE and UMAP are fitted on so many, rare classes and wrong predictions among them, and the others
     are placed against these (state "placed"); PaCMAP and PCA always take all. start (rows, 2), the places of the
     same samples in another layer say: the layout starts from there and is turned onto them. line: t-SNE in one
-    dimension, x. With `deterministic` one core is used, and the same rows and seed give the same bits.
+    dimension, x. With `deterministic` one core is used, and the same rows and seed give the same bits; otherwise cuML
+    does t-SNE and UMAP where `device` ("auto", "cpu", "cuda", "cuda:1") lets it and it finds a GPU, and what comes
+    back says so in its `engine`.
 
     Raises LayoutError for fewer than 3 distinct finite rows, for as many neighbours as rows, for an unknown method
     or metric; StoreError for an unknown layer.
@@ -72,34 +92,41 @@ def compute_layout(
     source, where = _rows_of(rows, layer, kind, select)
     if start is not None and start.shape != (source.shape[0], 2):
         raise LayoutError(f"start is {start.shape}, not ({source.shape[0]}, 2): give a place for each row of {where}")
+    gpu = None if deterministic or method not in ANCHORING else gpu_of(device)
+    recipe = _Recipe(method, neighbors, seed, 1 if deterministic else _cores(), fit, line, gpu, progress)
     with _threads(1 if deterministic else None):
-        kept = resident(source)
-        survey = survey_rows(kept, progress)
-        _check_enough(survey, where, neighbors if method != "pca" else 0)
-        points = reduce_rows(
-            kept,
-            survey,
-            metric=cast(Metric, metric),
-            components=2 if method == "pca" else COMPONENTS,
-            seed=seed,
-            progress=progress,
-        )
-        if np.ptp(points, axis=0).max() <= (1e-6 if metric == "cosine" else 0):
-            raise LayoutError(f"the rows of {where} differ in length alone, not in direction: try metric='euclidean'")
+        survey, points = _points(source, where, cast(Metric, metric), recipe)
         told = _told(rows, layer, kind, select) if method in ANCHORING and len(points) > fit else (None, None)
         chosen = choose_fitted(survey.distinct, fit if method in ANCHORING else len(points), *told, seed)
         fitted = np.isin(survey.distinct, chosen)
-        plane = np.empty((len(points), 2))
         begin = None if start is None else _whole(start[survey.distinct][fitted])
-        plane[fitted] = _place(points[fitted], method, neighbors, seed, deterministic, progress, start=begin, line=line)
+        plane, engine = np.empty((len(points), 2)), PROCESSOR
+        plane[fitted], engine = _place(points[fitted], recipe, begin)
         if not fitted.all() and np.isfinite(plane[fitted]).all():
-            threads = 1 if deterministic else _cores()
             plane[~fitted] = place_among(
-                points, fitted, plane[fitted], method, seed=seed, threads=threads, progress=progress
+                points, fitted, plane[fitted], method, seed=seed, threads=recipe.threads, progress=progress
             )
     if not np.isfinite(plane).all():
         raise LayoutError(f"{method} did not converge on {where}: try another method or seed")
-    return _assemble(survey, plane if start is None else turn_onto(plane, start[survey.distinct]), fitted)
+    return _assemble(survey, plane if start is None else turn_onto(plane, start[survey.distinct]), fitted, engine)
+
+
+def _points(source: Rows, where: str, metric: Metric, recipe: _Recipe) -> tuple[Survey, NDArray[np.float32]]:
+    """What the rows are, and the distinct ones as points of few dimensions. Raises LayoutError."""
+    kept = resident(source)
+    survey = survey_rows(kept, recipe.progress)
+    _check_enough(survey, where, recipe.neighbors if recipe.method != "pca" else 0)
+    points = reduce_rows(
+        kept,
+        survey,
+        metric=metric,
+        components=2 if recipe.method == "pca" else COMPONENTS,
+        seed=recipe.seed,
+        progress=recipe.progress,
+    )
+    if np.ptp(points, axis=0).max() <= (1e-6 if metric == "cosine" else 0):
+        raise LayoutError(f"the rows of {where} differ in length alone, not in direction: try metric='euclidean'")
+    return survey, points
 
 
 def _whole(start: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -110,27 +137,25 @@ def _whole(start: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def _place(
-    points: NDArray[np.float32],
-    method: str,
-    neighbors: int,
-    seed: int,
-    deterministic: bool,
-    progress: Progress,
-    *,
-    start: NDArray[np.float64] | None,
-    line: bool,
-) -> NDArray[np.float64]:
+    points: NDArray[np.float32], recipe: _Recipe, start: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], str]:
+    """Points in the plane, in the method's own unit, and what put them there."""
+    method, seed = recipe.method, recipe.seed
     if method == "pca":
-        return place_by_pca(points)
-    threads = 1 if deterministic else _cores()
-    progress("neighbours", 0, 1)
-    found = find_neighbors(points, neighbors, seed=seed, threads=threads)
-    progress("neighbours", 1, 1)
+        return place_by_pca(points), PROCESSOR
+    recipe.progress("neighbours", 0, 1)
+    found = find_neighbors(points, recipe.neighbors, seed=seed, threads=recipe.threads)
+    recipe.progress("neighbours", 1, 1)
+    # cuML's t-SNE begins from the principal components alone.
+    if recipe.gpu is not None and not recipe.line and (method == "umap" or start is None):
+        begin = begin_umap(points if start is None else start, seed)
+        made = place_on_gpu(points, found, method, gpu=recipe.gpu, seed=seed, start=begin)
+        if made is not None:
+            return made
+    told: dict[str, Any] = {"seed": seed, "threads": recipe.threads, "start": start, "progress": recipe.progress}
     if method == "tsne":
-        return place_by_tsne(points, found, seed=seed, threads=threads, start=start, line=line, progress=progress)
-    if method == "pacmap":
-        return place_by_pacmap(points, found, seed=seed, threads=threads, start=start, progress=progress)
-    return place_by_umap(points, found, seed=seed, threads=threads, start=start, progress=progress)
+        return place_by_tsne(points, found, line=recipe.line, **told), PROCESSOR
+    return (place_by_pacmap if method == "pacmap" else place_by_umap)(points, found, **told), PROCESSOR
 
 
 def _told(
@@ -148,7 +173,7 @@ def _told(
     return label, (label >= 0) & (prediction >= 0) & (label != prediction) if rows.aligned else None
 
 
-def _assemble(survey: Survey, plane: NDArray[np.float64], fitted: NDArray[np.bool_]) -> Layout:
+def _assemble(survey: Survey, plane: NDArray[np.float64], fitted: NDArray[np.bool_], engine: str) -> Layout:
     """Scale the distinct rows' places and hand them on to their copies."""
     distinct = survey.distinct
     outlier = mark_outliers(plane)
@@ -160,7 +185,7 @@ def _assemble(survey: Survey, plane: NDArray[np.float64], fitted: NDArray[np.boo
     first = survey.first[copies]
     positions[copies] = positions[first]
     state[copies] = np.where(state[first] == OUTLIER, OUTLIER, DUPLICATE)
-    return Layout(positions, state)
+    return Layout(positions, state, engine)
 
 
 def _rows_of(

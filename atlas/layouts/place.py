@@ -84,8 +84,13 @@ def place_by_umap(
     threads = threads if len(points) >= PARALLEL_ROWS else 1
     epochs = EPOCHS_OF_FEW if len(points) <= FEW else EPOCHS
     edges = _fuzzy_edges(points, neighbors, epochs, threads)
-    places = _start(points if start is None else start, UMAP_SPREAD, seed).astype(np.float32)
+    places = begin_umap(points if start is None else start, seed)
     return descend_umap(places, edges, epochs, seed=seed, threads=threads, progress=progress).astype(np.float64)
+
+
+def begin_umap(points: NDArray[np.floating[Any]], seed: int) -> NDArray[np.float32]:
+    """Where UMAP begins, in its unit: the first two columns. (rows, columns) -> (rows, 2)."""
+    return _start(points, UMAP_SPREAD, seed).astype(np.float32)
 
 
 def _fuzzy_edges(points: NDArray[np.float32], neighbors: Neighbors, epochs: int, threads: int) -> Edges:

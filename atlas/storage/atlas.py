@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.errors import StoreError, nearest
-from atlas.records import CellStatistics, Icons, Layout, Level
+from atlas.records import PROCESSOR, CellStatistics, Icons, Layout, Level
 from atlas.storage.atlas_header import (
     MARKS,
     AtlasHeader,
@@ -194,7 +194,8 @@ class AtlasLayer:
     @cached_property
     def layout(self) -> Layout:
         """Positions and states as one record."""
-        return Layout(self.samples.positions, self.samples.state)
+        engine = str(self.layout_settings.get("engine", PROCESSOR))
+        return Layout(self.samples.positions, self.samples.state, engine)
 
     @cached_property
     def patch_rows(self) -> NDArray[np.int64]:

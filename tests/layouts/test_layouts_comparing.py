@@ -118,6 +118,10 @@ def test_a_pipeline_of_one_class_maps_that_class_alone(tmp_path: Path) -> None:
     assert placed.sum() == (of == boat).sum()
     cells = layer.levels[0]
     assert set(of[cells.level.members]) == {boat}
+    # The others are no outliers: they were not asked for.
+    assert layer.header.states["other"] == (of != boat).sum() == layer.header.left_out
+    assert layer.header.states["outlier"] <= placed.sum() // 10
+    assert layer.layout_settings["engine"] == "processor"
     pair = build(
         pipeline, tmp_path / "two.atlas", overrides=[*common, f'layout.between=["boat", "{built.classes[0]}"]']
     )

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from atlas.errors import AtlasError, LayoutError
 from atlas.layouts import compute_layout
 from atlas.layouts.neighbors import find_neighbors
-from atlas.layouts.place import fill_unit_square, mark_outliers
+from atlas.layouts.place import _start, fill_unit_square, mark_outliers
 from atlas.records import LayerShape, Layout
 from atlas.storage.parts import ImageTable, LayerRows, LayerSpec, Part
 from atlas.storage.store import ActivationStore, open_store
@@ -132,14 +132,14 @@ def test_copies_share_a_place_and_are_laid_out_once() -> None:
     doubled = np.concatenate([x, x[:50]])
     layout = compute_layout(doubled, deterministic=True)
     np.testing.assert_array_equal(layout.positions[300:], layout.positions[:50])
-    assert layout.counts() == {"fitted": 300, "placed": 0, "outlier": 0, "duplicate": 50}
+    assert layout.counts() == {"fitted": 300, "placed": 0, "outlier": 0, "duplicate": 50, "other": 0}
     np.testing.assert_array_equal(layout.positions[:300], compute_layout(x, deterministic=True).positions)
 
 
 def test_half_a_million_copies_do_not_hang() -> None:
     x, _ = mixture(100, 4)
     layout = compute_layout(np.tile(x[:, :8], (5000, 1)))
-    assert layout.counts() == {"fitted": 100, "placed": 0, "outlier": 0, "duplicate": 499_900}
+    assert layout.counts() == {"fitted": 100, "placed": 0, "outlier": 0, "duplicate": 499_900, "other": 0}
 
 
 def test_scaled_copies_do_not_hang() -> None:
@@ -310,3 +310,18 @@ def test_a_store_is_verified_and_described_as_one(tmp_path: Path) -> None:
     assert (describe(store.path)["kind"], describe(store.path)["images"]) == ("store", 60)
     with pytest.raises(AtlasError, match="does not exist"):
         verify(tmp_path / "nothing")
+
+
+def test_a_start_at_one_place_is_spread_about_it_and_one_on_a_line_keeps_its_order() -> None:
+    heap = _start(np.full((200, 2), 0.37), 2.5, 0)
+    assert np.abs(heap).max() < 0.2
+    assert (heap.std(axis=0) > 0.02).all()
+    upright = np.stack([np.full(200, 7.0), np.linspace(3, 4, 200)], axis=1)
+    line = _start(upright, 2.5, 0)
+    assert line[:, 1].std() == pytest.approx(2.5, rel=0.01)
+    assert np.abs(line[:, 0]).max() < 0.2
+    x = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+    for method in ("tsne", "umap"):
+        layout = compute_layout(x, method=method, start=np.full((200, 2), 0.5), device="cpu")
+        assert np.isfinite(layout.positions).all()
+        assert len(np.unique(layout.positions, axis=0)) == 200

@@ -371,7 +371,7 @@ def test_describe_has_the_keys_of_info(planted: Path) -> None:
     assert told["accuracy"] == pytest.approx(298 / 299)
     (layer,) = told["layers"]
     assert {"name": "layer1", "samples": 300, "pool": "sample"}.items() <= layer.items()
-    assert layer["states"] == {"fitted": 298, "placed": 0, "outlier": 2, "duplicate": 0}
+    assert layer["states"] == {"fitted": 298, "placed": 0, "outlier": 2, "duplicate": 0, "other": 0}
     assert layer["left_out"] == 1
     assert [level["level"] for level in layer["levels"]] == [0, 1]
     assert set(layer["levels"][0]) == {"level", "side", "cells", "icons"}
