@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atlas.datasets import decode
-from atlas.errors import AtlasError, RenderError, StoreError
-from atlas.extraction.spectrum import measure_spectrum
+from atlas.errors import AtlasError, StoreError
+from atlas.extraction.spectrum import spectrum_of
 from atlas.job import Job, open_job
 from atlas.layouts.neighbors import find_among
 from atlas.mapping import mean_of
 from atlas.models import Model, as_grid, capture, layer_shapes, prefix_tokens
 from atlas.records import LayerShape, Progress, RowKind, Spectrum
-from atlas.rendering.maco import render_fine
+from atlas.rendering.maco import fine_size, render_fine
 from atlas.rendering.objective import Objective
-from atlas.storage import ActivationStore, Atlas, open_atlas, open_store
+from atlas.storage import ActivationStore, Atlas, open_atlas
+from atlas.storage.remembered import store_of
 from atlas.workshop.requests import (
     Fine,
     FineRequest,
@@ -42,7 +43,6 @@ NEIGHBORS = 5
 MOST_ROWS = 200_000
 """Samples that a picture's positions are compared with: 200,000 x 512 take 400 MB."""
 _SHOWN_CLASSES = 5
-_LARGEST_FINE = 224  # px: 9 s on two cores for SqueezeNet
 _FADES = 0.02  # of cosine: a neighbour that is so much less alike counts for a third
 
 
@@ -83,18 +83,13 @@ class Bench:
             value,
             self._spectrum,
             width=layer.channels,
-            size=request.size or self._fine_size(),
+            size=request.size or fine_size(self.job.model),
             tap=self._tap(request.layer),
             seed=run.seed,
             device=run.device,
             progress=progress,
         )
         return Fine(_png(icon.image), _png(np.dstack([icon.image, icon.importance])))
-
-    def _fine_size(self) -> int:
-        """Half as large again as the network's input, so that what it knows is drawn at the size it knows."""
-        shape = self.job.model.preprocess.input_shape
-        return _LARGEST_FINE if shape is None else min(round(1.5 * max(shape[1:])), _LARGEST_FINE)
 
     def locate(self, request: LocateRequest, progress: Progress) -> Located:
         """Run a picture through the network and place each of its positions at one of its nearest samples."""
@@ -172,24 +167,11 @@ class Bench:
 
     @functools.cached_property
     def _store(self) -> ActivationStore:
-        remembered = self.atlas.provenance.get("store", {})
-        path = (self.atlas.path / str(remembered.get("path", ""))).resolve().parent
-        if not (path / "index.h5").is_file():
-            raise StoreError(f"{path}, the store that {self.atlas.path} was made from, is missing: bring it back")
-        store = open_store(path)
-        if store.fingerprint != remembered.get("fingerprint"):
-            raise StoreError(f"{path} is not the store that {self.atlas.path} was made from: build the atlas again")
-        return store
+        return store_of(self.atlas, "the network has nothing to compare with", "bring it back")
 
     @functools.cached_property
     def _spectrum(self) -> Spectrum:
-        spectrum = self._store.spectrum
-        if spectrum is None:
-            shape = self.job.model.preprocess.input_shape
-            spectrum = measure_spectrum(self.job.source, self.job.model.preprocess, shape) if shape else None
-        if spectrum is None:
-            raise RenderError(f"{self._store.path} holds no spectrum of its pictures: extract again")
-        return spectrum
+        return spectrum_of(self._store, self.job.source, self.job.model.preprocess)
 
     def _statistics(self, layer: int, level: int) -> Any:
         return self.atlas.layers[layer].levels[level].statistics
