@@ -313,11 +313,16 @@ def quality(
     as_json: Json = False,
 ) -> None:
     """Say how far the picture can be trusted: what the layout keeps, how good the icons are."""
-    from atlas.layout_quality import quality_lines, tell_quality
+    from atlas.layout_quality import quality_tables, tell_quality
 
     with show_progress() as progress:
         found = tell_quality(atlas, second_seed=second_seed, progress=progress)
-    print(json.dumps(found) if as_json else "\n".join(quality_lines(found)))
+    if as_json:
+        print(json.dumps(found))
+        return
+    for number, table in enumerate(quality_tables(found)):
+        print(end="\n" if number else "")
+        print_table(table)
 
 
 @app.command()

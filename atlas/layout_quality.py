@@ -14,12 +14,34 @@ from atlas.errors import StoreError
 from atlas.findings import cell_trust, measure_quality, measure_stability
 from atlas.layouts.reduce import Metric
 from atlas.mapping import followed, lay_out
-from atlas.records import PROCESSOR, LayerQuality, Layout, Level, Progress, RowKind, prefixed, silent
+from atlas.records import PROCESSOR, STATES, LayerQuality, Layout, Level, Progress, RowKind, prefixed, silent
 from atlas.storage import ActivationStore, Atlas, AtlasWriter, open_atlas
 from atlas.storage.atlas import SCORE_ARRAYS, AtlasLayer
 from atlas.storage.remembered import store_of
 
 STABILITY = "stability"
+KINDS = ("fitted_recall_15", "placed_recall_15")
+MEANING = {
+    "layout": {
+        "recall_15": "a sample's 15 nearest in truth that are its 15 nearest on the map",
+        "recall_50": "the same of 50",
+        "trustworthiness": "what is near on the map is near in truth: 1 always, 0.5 by chance",
+        "continuity": "what is near in truth is near on the map",
+        "centroids": "rank correlation of the distances between classes, map against truth",
+        STABILITY: "a sample's 15 nearest on the map that another seed keeps",
+        "pca_recall_15": "recall_15 of the principal components that the map is made from",
+        "fitted_recall_15": "recall_15 of the samples that the map was fitted on",
+        "placed_recall_15": "recall_15 of those that were placed against them",
+    },
+    "icons": {
+        "centre": "cosine of the icon's centre to its cell's mean, the median",
+        "robust": "the same when the icon is shifted, turned, scaled, blurred and compressed",
+        "windowed": "the same over the whole icon",
+        "strength": "1: as strong as the cell's mean sample",
+        "matched": "icons that are nearer to their own cell than to any other",
+    },
+}
+"""What each figure says, in a line; docs/layouts.md says more."""
 
 
 def judge_layer(
@@ -83,16 +105,25 @@ def tell_quality(path: str | Path, *, second_seed: bool = True, progress: Progre
     }
 
 
-def quality_lines(told: dict[str, Any]) -> list[str]:
-    """What `tell_quality` tells, for a person, a line for the layout and one for the icons of each layer."""
-    lines = []
-    for name, layer in told["layers"].items():
-        lines.append(name)
-        for part in ("layout", "icons"):
-            figures = {key: value for key, value in layer[part].items() if not isinstance(value, dict)}
-            said = (f"{key} {'not measured' if value is None else f'{value:.3g}'}" for key, value in figures.items())
-            lines.append(f"  {part}: " + ", ".join(said))
-    return lines
+def quality_tables(told: dict[str, Any]) -> list[list[dict[str, str]]]:
+    """What `tell_quality` tells, for a person: the layouts' table, then the icons', a column for each layer."""
+    layers: dict[str, Any] = told["layers"]
+
+    def row(part: str, name: str, values: list[Any], meaning: str) -> dict[str, str]:
+        said = ["not known" if v is None else f"{v:,}" if isinstance(v, int) else f"{v:.3f}" for v in values]
+        return {part: name, **dict(zip(layers, said, strict=True)), "meaning": meaning}
+
+    # In most layouts all samples are fitted: figures of either kind would say it again.
+    kinds = any(layer["layout"].get("placed_recall_15") is not None for layer in layers.values())
+    tables = []
+    for part, meanings in MEANING.items():
+        found = [(name, [layer[part].get(name) for layer in layers.values()], what) for name, what in meanings.items()]
+        tables.append([row(part, *one) for one in found if kinds or one[0] not in KINDS])
+    for state in STATES:
+        counts = [layer["layout"]["states"].get(state, 0) for layer in layers.values()]
+        if any(counts):
+            tables[0].append(row("layout", f"{state} samples", counts, ""))
+    return tables
 
 
 def _measure_stability(atlas: Atlas, progress: Progress) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from atlas.errors import StoreError
 from atlas.findings import measure_quality, measure_stability
-from atlas.layout_quality import _icon_figures, tell_quality
+from atlas.layout_quality import _icon_figures, quality_tables, tell_quality
 from atlas.pipeline import build
 from atlas.storage import open_atlas, open_store
 from atlas.storage.verify import describe, verify
@@ -119,6 +119,26 @@ def test_a_second_seed_that_was_broken_off_gives_what_one_go_gives(
     whole, broken = (tell_quality(tmp_path / name / "whole.atlas")["layers"] for name in ("one", "two"))
     for layer in ("1", "3"):
         assert broken[layer]["layout"]["stability"] == pytest.approx(whole[layer]["layout"]["stability"], abs=0.02)
+
+
+def test_a_person_reads_each_figure_beside_what_it_means() -> None:
+    known = {"recall_15": 0.25, "stability": None, "placed_recall_15": None, "states": {"fitted": 1200, "outlier": 3}}
+    bare = {"recall_15": None, "states": {"fitted": 9}}
+    layers = {
+        "one": {"layout": known, "icons": {"centre": 0.5}, "classes": {}},
+        "two": {"layout": bare, "icons": {"centre": None}, "classes": {}},
+    }
+    layout, icons = quality_tables({"layers": layers})
+    rows = {row["layout"]: row for row in layout}
+    assert (rows["recall_15"]["one"], rows["recall_15"]["two"]) == ("0.250", "not known")
+    assert "15 nearest on the map" in rows["recall_15"]["meaning"]
+    assert rows["stability"]["one"] == "not known"
+    assert "placed_recall_15" not in rows
+    assert (rows["fitted samples"]["one"], rows["outlier samples"]["two"]) == ("1,200", "0")
+    assert "placed samples" not in rows
+    assert {row["icons"]: row["one"] for row in icons}["centre"] == "0.500"
+    known["placed_recall_15"] = 0.1
+    assert "placed_recall_15" in {row["layout"] for row in quality_tables({"layers": layers})[0]}
 
 
 def test_an_icon_alone_in_its_level_is_not_counted_as_matched() -> None:
