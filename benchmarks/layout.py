@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from networks import cifar10, imagenet, resnet20, squeezenet
+from networks import REPOSITORY, cifar10, imagenet, resnet20, squeezenet
 from reporting import Figure, arguments, report, test_data
 
 PARTS = ("peers", "sklearn", "classes", "planted", "placed", "million")
@@ -43,9 +43,14 @@ def activations(cache: Path, name: str, layer: str, positions: int, side: int = 
     """A layer's rows, extracted once and kept."""
     import atlas
     from atlas.config import PreprocessConfig
+    from atlas.job import open_job
     from atlas.models import load_model
 
-    model, source = (resnet20(), cifar10()) if name == "cifar" else (squeezenet(), imagenet())
+    if name == "shapes":
+        job = open_job(REPOSITORY / "pipelines" / "shapes_honest.toml")
+        model, source = job.model, job.source
+    else:
+        model, source = (resnet20(), cifar10()) if name == "cifar" else (squeezenet(), imagenet())
     if side != 224:
         model = load_model(
             "torchvision:squeezenet1_0",
@@ -160,21 +165,28 @@ def classes(cache: Path, quick: bool) -> list[Figure]:
     from atlas.findings import measure_quality
     from atlas.records import Layout
 
+    cases = (
+        ("cifar", "layer2", 1, "ResNet-20 layer2"),
+        ("cifar", "layer3", 1, "ResNet-20 layer3"),
+        ("shapes", "block3", 4, "the embedded set, block3"),
+    )
     figures = []
-    for layer in ("layer2", "layer3"):
-        data = activations(cache, "cifar", layer, 1)
-        rows, label = data.rows[:: 4 if quick else 1], data.label[:: 4 if quick else 1]
-        image = np.arange(len(rows))
+    for name, layer, positions, said in cases:
+        data = activations(cache, name, layer, positions)
+        step = 4 if quick else 1
+        rows, image = data.rows[::step], data.image_of[::step]
+        label, known = data.store.images.label, len(data.store.classes)
 
-        def judged(plane: Any, rows: Any = rows, image: Any = image, label: Any = label) -> float:
+        def judged(plane: Any, rows: Any = rows, image: Any = image, label: Any = label, known: int = known) -> float:
             layout = Layout(np.asarray(plane, np.float32), np.zeros(len(plane), np.uint8))
-            return float(measure_quality(rows, layout, image, label, classes=10, anchors=100).centroids or 0)
+            return float(measure_quality(rows, layout, image, label, classes=known, anchors=100).centroids or 0)
 
         base = judged(peer(rows))
         for method in ("tsne", "umap"):
             value = judged(here(rows, method).positions)
-            name = f"{method} here: correlation of class centroids, ResNet-20 {layer}; umap-learn"
-            figures.append(Figure(f"{name} {base:.2f}", value, None, "", base))
+            told = {"umap-learn": base, "rows": len(rows)}
+            what = f"{method} here: correlation of class centroids, {said}; umap-learn {base:.2f}"
+            figures.append(Figure(what, value, None, "", base, details=told))
     return figures
 
 
