@@ -10,10 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.errors import DataError
-from atlas.findings.contrasts import Account, Candidate, Kind, Sides, compare_classes, compare_clusters, compare_parts
+from atlas.findings.contrasts import (
+    About,
+    Account,
+    Candidate,
+    Kind,
+    Sides,
+    compare_classes,
+    compare_clusters,
+    compare_parts,
+)
 from atlas.findings.groups import NEAR, halves
 from atlas.findings.significance import adjust
-from atlas.findings.telling import tell
+from atlas.findings.telling import Telling, tell
 
 FEWEST_TESTED = 4 * NEAR
 """Images that each half must have: below, a neighbourhood of 10 is a quarter of everything."""
@@ -21,6 +30,8 @@ BELOW = 10
 """Candidates under the floor that are told."""
 HIGHEST = 100.0
 """Standard errors beyond which a larger number says no more."""
+SCATTERED = 0.25
+"""Share of neighbours within a cluster, in the network where it lies looser, below which it is not one group there."""
 OVERLAP = 0.5
 """Share of its images that a cluster may have in common with a change that is listed before it."""
 
@@ -41,6 +52,7 @@ class NetworkView:
 class Change:
     """One group of images that lies otherwise in B than in A.
 
+    about: two classes, two parts found within one class (or, without labels, anywhere), or a cluster.
     score: its size in standard errors of what the floor explains, at most 100; the list is ranked by it. p: after
     Benjamini and Hochberg, over everything that was tested. images: the numbers of the tested images concerned, the
     most changed first; groups: the same, by the one or two groups. classes: their names. before, after: the share of
@@ -48,6 +60,7 @@ class Change:
     """
 
     kind: Kind
+    about: About
     score: float
     p: float
     images: NDArray[np.int64]
@@ -109,16 +122,13 @@ def find_changes(
     group = None if labels is None else np.asarray(labels, np.int64)
     found = _candidates(sides, group, len(class_names))
     adjusted = adjust(np.array([candidate.p for candidate in found]))
-    ranked = sorted(zip(found, adjusted, strict=True), key=lambda pair: (pair[1] > level, -pair[0].t))
-    listed: list[Change] = []
-    for candidate, p in ranked:
-        if p <= level and not _told_already(candidate, listed):
-            listed.append(_change(candidate, float(p), sides, group, class_names))
-    under = sorted((pair for pair in ranked if pair[1] > level), key=lambda pair: pair[0].p)[:BELOW]
-    below = [_change(candidate, float(p), sides, group, class_names) for candidate, p in under]
+    order = np.argsort([candidate.p for candidate in found], kind="stable")
+    told = [_change(found[i], float(adjusted[i]), sides, group, class_names) for i in order if adjusted[i] <= level]
+    below = [i for i in order if adjusted[i] > level][:BELOW]
+    under = [_change(found[i], float(adjusted[i]), sides, group, class_names)[0] for i in below]
     floor: Literal["retrained", "sampling"] = "retrained" if references else "sampling"
     counts = (len(references), len(found), int((~tested).sum()), int(tested.sum()))
-    return ChangeReport(tuple(listed), tuple(below), floor, *counts, level)
+    return ChangeReport(_ranked(told), tuple(under), floor, *counts, level)
 
 
 def _check(
@@ -157,20 +167,42 @@ def _cluster_count(sides: Sides, classes: int) -> int:
     return int(max(2, min(np.clip(2 * classes, 20, 60), (~sides.tested).sum() // 20)))
 
 
-def _told_already(candidate: Candidate, listed: Sequence[Change]) -> bool:
-    """Whether a cluster's images are mostly those of a change that is listed before it: the same thing, told twice."""
-    if candidate.about != "cluster":
+def _ranked(told: Sequence[tuple[Change, Telling]]) -> tuple[Change, ...]:
+    """The changes by their score, largest first, without those that tell again what a plainer one tells.
+
+    Where a group gathers from everywhere, its members also leave their classes, split them and draw them together;
+    where classes merge, the clusters in them dissolve: the first is told, the others are not.
+    """
+    kept: list[Change] = []
+    for change, telling in sorted(told, key=lambda pair: (_plainness(pair[0]), -pair[0].score)):
+        before = [other.images for other in kept if _may_repeat(change, other)]
+        if not before or np.isin(telling.core, np.concatenate(before)).sum() <= OVERLAP * len(telling.core):
+            kept.append(change)
+    return tuple(sorted(kept, key=lambda change: -change.score))
+
+
+def _plainness(change: Change) -> int:
+    if change.about == "cluster":
+        return 0 if not change.classes and min(change.before, change.after) < SCATTERED else 3
+    return 1 if change.about == "classes" else 2
+
+
+def _may_repeat(change: Change, other: Change) -> bool:
+    """Whether the two could be one thing told twice, should they be about the same images."""
+    if change.about == other.about == "classes":
         return False
-    own = np.concatenate(candidate.groups)
-    return any(np.isin(change.images, own).sum() > OVERLAP * min(len(own), len(change.images)) for change in listed)
+    if change.about == "parts" and other.about == "classes" and other.kind != "moved":
+        return False  # what happens within a class is another matter than how it lies to the next
+    return change.about != "parts" or other.about != "parts" or change.kind == other.kind
 
 
 def _change(
     candidate: Candidate, p: float, sides: Sides, group: NDArray[np.int64] | None, names: Sequence[str]
-) -> Change:
+) -> tuple[Change, Telling]:
     told = tell(candidate, sides, group, names)
-    return Change(
+    change = Change(
         kind=told.kind,
+        about=candidate.about,
         score=float(min(abs(candidate.t), HIGHEST)),
         p=p,
         images=told.images,
@@ -181,3 +213,4 @@ def _change(
         retrained=candidate.retrained,
         text=told.text,
     )
+    return change, told

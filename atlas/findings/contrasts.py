@@ -123,22 +123,22 @@ def compare_classes(sides: Sides, group: NDArray[np.int64], count: int) -> list[
         return mixing(account.edges(group, count, weights))[pairs[:, 0], pairs[:, 1]]
 
     enough = np.bincount(group[sides.tested & (group >= 0)], minlength=count) >= LEAST
-    seen = np.stack([figures(account) for account in sides.accounts])
-    kept = enough[pairs].all(axis=1) & ((np.sin(seen) ** 2).mean(axis=0) >= MIXED)
-    pairs, seen = pairs[kept], seen[:, kept]
+    pairs = pairs[enough[pairs].all(axis=1)]
     if not len(pairs):
         return []
+    seen = np.stack([figures(account) for account in sides.accounts])
     if len(sides.recipe) > 1:
         surprise = against_retraining(seen[:-1], seen[-1], LEAST_VARIANCE)
     else:
         drawn = np.stack([figures(sides.b, w) - figures(sides.a, w) for w in sides.weights()])
         surprise = against_sampling(seen[1] - seen[0], drawn)
     found = []
-    for i, pair in enumerate(pairs):
-        groups = tuple(np.flatnonzero(group == one) for one in pair)
+    for i in np.flatnonzero((np.sin(seen) ** 2).mean(axis=0) >= MIXED):
+        groups = tuple(np.flatnonzero(group == one) for one in pairs[i])
         kind: Kind = "merged" if surprise.t[i] > 0 else "split"
         p = 2 * min(surprise.p[i], 1 - surprise.p[i])
-        found.append(Candidate(kind, "classes", groups, tuple(map(int, pair)), *_shares(seen[:, i]), surprise.t[i], p))
+        classes = (int(pairs[i, 0]), int(pairs[i, 1]))
+        found.append(Candidate(kind, "classes", groups, classes, *_shares(seen[:, i]), float(surprise.t[i]), float(p)))
     return found
 
 

@@ -14,17 +14,24 @@ ONE_WAY = 3.0
 """Times as many images must go one way as the other for "moved" instead of "merged"."""
 TOGETHER = 0.25
 """Share of neighbours in the other of two groups from which they lie together: half of what one single group has."""
+CARRIED = 0.25
+"""Change of an image's share of neighbours from which it carries the change of its class."""
 MOSTLY = 0.5
 """Share of a group's images that a class must have to give the group its name."""
 
 
 @dataclass(frozen=True)
 class Telling:
-    """groups and images: numbers of tested images, the most changed first in `images`; classes: numbers."""
+    """groups and images: numbers of tested images, the most changed first in `images`; classes: numbers.
+
+    core: the images that the change is carried by: a cluster's, the smaller part's, of two classes those whose
+    neighbours changed by CARRIED.
+    """
 
     kind: Kind
     groups: tuple[NDArray[np.int64], ...]
     images: NDArray[np.int64]
+    core: NDArray[np.int64]
     classes: tuple[int, ...]
     text: str
 
@@ -39,12 +46,14 @@ def tell(candidate: Candidate, sides: Sides, group: NDArray[np.int64] | None, na
             if len(going) >= max(LEAST, ONE_WAY * len(coming)):
                 kind, classes = "moved", (classes[one], classes[other])
                 text = _moved(going, groups[one], [names[number] for number in classes], candidate)
-                return Telling(kind, (going,), going, classes, text)
-    images = _most_changed(sides, groups, rises=kind in ("merged", "appeared"))
+                return Telling(kind, (going,), going, going, classes, text)
+    images, size = _most_changed(sides, groups, rises=kind in ("merged", "appeared"))
+    carried = np.abs(size) >= CARRIED
+    core = images[carried] if candidate.about == "classes" and carried.any() else min(groups, key=len)
     if candidate.about == "cluster":
         classes, mix = _majority(group, images, names)
-        return Telling(kind, groups, images, classes, _cluster(candidate, groups, mix))
-    return Telling(kind, groups, images, classes, _pair(candidate, groups, [names[number] for number in classes]))
+        return Telling(kind, groups, images, core, classes, _cluster(candidate, groups, mix))
+    return Telling(kind, groups, images, core, classes, _pair(candidate, groups, [names[number] for number in classes]))
 
 
 def _share_in(account: Account, of: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -63,14 +72,17 @@ def _movers(sides: Sides, group: NDArray[np.int64], other: NDArray[np.int64]) ->
     return group[went[np.argsort(-(towards[1] - towards[0])[went], kind="stable")]]
 
 
-def _most_changed(sides: Sides, groups: tuple[NDArray[np.int64], ...], *, rises: bool) -> NDArray[np.int64]:
-    """All images of the groups; first those whose neighbours in the other group (or in the only one) changed most."""
+def _most_changed(
+    sides: Sides, groups: tuple[NDArray[np.int64], ...], *, rises: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """All images of the groups, and how far their share of neighbours in the other group (or the only one) changed."""
     change = []
     for i, members in enumerate(groups):
         among = groups[-1 - i]
         change.append(_share_in(sides.b, members, among) - _share_in(sides.a, members, among))
     images, size = np.concatenate(groups), np.concatenate(change)
-    return images[np.argsort(-size if rises else size, kind="stable")]
+    order = np.argsort(-size if rises else size, kind="stable")
+    return images[order], size[order]
 
 
 def _majority(
@@ -93,7 +105,7 @@ def _percent(share: float) -> str:
 
 def _figures(candidate: Candidate, of: str) -> str:
     """Such as: 19 % of their neighbours are of the other class, 2.0 % in A (1.8 to 2.3 % where only retrained)."""
-    told = f"{_percent(candidate.after)} of their neighbours {of} in B, {_percent(candidate.before)} in A"
+    told = f"{_percent(candidate.after)} of their neighbours {of}, {_percent(candidate.before)} in A"
     if candidate.retrained is None:
         return told
     low, high = (f"{100 * share:.1f}" for share in candidate.retrained)
