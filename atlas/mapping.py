@@ -19,6 +19,7 @@ from atlas.layouts import bin_into_cells, compute_layout, describe_cells, layout
 from atlas.records import STATES, CellStatistics, Layout, Level, Progress, prefixed
 from atlas.storage import ActivationStore
 from atlas.storage.files import written_beside
+from atlas.storage.sheets import reading_order
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class MappedLayer:
     statistics: tuple[CellStatistics, ...]
 
     def patch_rows(self) -> NDArray[np.int64]:
-        """Sample rows that some cell shows as a real patch, ascending."""
-        rows = np.unique(np.concatenate([s.patches.ravel() for s in self.statistics]))
-        return rows[rows >= 0]
+        """Sample rows that some cell shows as a real patch, those of a cell together."""
+        levels = zip(self.levels, self.statistics, strict=True)
+        return reading_order((level.column, level.row, statistics.patches) for level, statistics in levels)
 
 
 def check_rows(job: Job, name: str, kinds: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ The working folder may be deleted at any time: what it held is then made again.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from atlas.extraction.reading import worker_count
 from atlas.job import Job, open_job, origin_of, provenance_of
 from atlas.layout_quality import judge_layer
 from atlas.mapping import MappedLayer, map_layers, mean_of
-from atlas.pictures import cut_patch
+from atlas.pictures import PatchCutter
 from atlas.records import Icons, Layout, Progress, prefixed, silent
 from atlas.rendering import faded, render_icons
 from atlas.storage import ActivationStore, Atlas, AtlasWriter, open_atlas
@@ -191,8 +191,7 @@ def _write_samples(
     images = store.images
     if not writer.has_images():
         writer.write_images(images.ids, images.label, images.prediction, images.confidence, images.width, images.height)
-    # Two cells' patches often come from one picture, and rows are in the order of images.
-    read = functools.lru_cache(maxsize=16)(functools.partial(_read, job.source, images.index))
+    read = functools.partial(_read, job.source, images.index)
     workers = worker_count(config.run.workers)
     if not writer.has_thumbnails():
         writer.write_thumbnails(read, workers, progress)
@@ -217,7 +216,7 @@ def _write_samples(
             )
         if not writer.has_patches(layer.index):
             rows = layer.patch_rows()
-            cut = functools.partial(_cut, read, rows, image_of, box, config.icons.size)
+            cut = PatchCutter(read, image_of[rows], box[rows], config.icons.size, workers)
             writer.write_patches(layer.index, rows, cut, workers, prefixed(progress, f"{layer.name}: "))
 
 
@@ -227,18 +226,6 @@ def _read(source: ImageSource, index: NDArray[np.int64], image: int) -> Image | 
         return source.read(int(index[image]))
     except PictureError:
         return None
-
-
-def _cut(
-    read: Callable[[int], Image | None],
-    rows: NDArray[np.int64],
-    image_of: NDArray[np.int64],
-    box: NDArray[np.float32],
-    size: int,
-    k: int,
-) -> NDArray[np.uint8] | None:
-    picture = read(int(image_of[rows[k]]))
-    return None if picture is None else cut_patch(picture, box[rows[k]], size)
 
 
 def _write_quality(

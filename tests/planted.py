@@ -14,6 +14,7 @@ from atlas.layouts.grid import bin_into_cells
 from atlas.records import CellStatistics, Icons, Layout, Level
 from atlas.storage.atlas_writer import AtlasWriter
 from atlas.storage.parts import Effects
+from atlas.storage.sheets import reading_order
 
 CHANNELS = 16
 ICON = 96
@@ -116,7 +117,7 @@ def _write_layer(
         level = bin_into_cells(layout, image_of, level=number, min_images=2)
         told = (truth.label, truth.prediction, truth.confidence, effects)
         described.append((level, describe_cells(level, rows, image_of, *told, classes, outputs=classes)))
-    shown = np.unique(np.concatenate([s.patches[s.patches >= 0] for _, s in described]))
+    shown = reading_order((level.column, level.row, statistics.patches) for level, statistics in described)
     writer.write_patches(layer, shown, lambda k: _picture(int(of_class[image_of[shown[k]]]), classes, int(shown[k])))
     for level, statistics in described:
         icons = _icons(level, statistics, classes) if level.level < icon_levels else None

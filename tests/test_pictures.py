@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from atlas.pictures import cut_patch, make_thumbnail
+from atlas import pictures
+from atlas.pictures import PatchCutter, cut_patch, make_thumbnail
 
 
 def quarters(width: int, height: int) -> Image.Image:
@@ -56,3 +60,30 @@ def test_any_box_gives_a_square_of_the_picture_alone(
     assert patch.shape == (size, size, 3)
     assert (patch == 200).all()
     assert make_thumbnail(picture, size).shape == (size, size, 3)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_patches_in_any_order_read_each_picture_once_at_a_time(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "CUT_AT_ONCE", 40)
+    rng = np.random.default_rng(0)
+    shown = [quarters(60 + 7 * image, 50) for image in range(6)]
+    image = rng.integers(0, 7, 100)  # picture 6 cannot be had
+    corner = rng.uniform(0, 0.5, (100, 2))
+    box = np.concatenate([corner, corner + 0.4], axis=1).astype(np.float32)
+    read: Counter[tuple[int, int]] = Counter()
+    part = 0
+
+    def read_picture(number: int) -> Image.Image | None:
+        read[part, number] += 1
+        return None if number == 6 else shown[number]
+
+    cut = PatchCutter(read_picture, image, box, 16, workers)
+    for number in range(100):
+        part = number // 40
+        found = cut(number)
+        if image[number] == 6:
+            assert found is None
+        else:
+            assert found is not None
+            np.testing.assert_array_equal(found, cut_patch(shown[image[number]], box[number], 16))
+    assert set(read.values()) == {1}

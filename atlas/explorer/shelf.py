@@ -16,8 +16,8 @@ SPOOL_BYTES = 64 * 2**20
 class Shelf:
     """Pictures by index, as data URIs.
 
-    Neighbours on the map lie far apart in the stored sheets of 256, and to decode a sheet takes as long as to encode
-    sixty of its pictures: so what was encoded is kept, in memory first and then in an unnamed temporary file.
+    To decode a sheet takes as long as to encode sixty of its pictures: so what was encoded is kept, in memory first and
+    then in an unnamed temporary file.
     """
 
     def __init__(self, read: Callable[[int], NDArray[np.uint8]], count: int) -> None:

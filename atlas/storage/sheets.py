@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,23 @@ class Sheets:
     def _decode(self, number: int) -> NDArray[np.uint8]:
         side = SHEET_SIDE * self.size
         return decode_exactly(self.folder / sheet_name(number), "JPEG", (side, side))
+
+
+def reading_order(levels: Iterable[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> NDArray[np.int64]:
+    """Distinct patches, int64 (patches,), in the order of the cells that show them: a cell's lie in one sheet or few.
+
+    levels: column, row (cells,) and patches (cells, most) of each level, coarsest first; a patch below 0 is none. Cells
+    run tile by tile, and a patch stands where it is first shown, so that a cell of level z has what it shares with
+    coarser cells in at most z other places: a sheet of 256 takes as long to decode as sixty of its pictures to encode.
+    """
+    runs = [np.empty(0, np.int64)]
+    for column, row, patches in levels:
+        by_tile = np.lexsort((column, row, column // TILE_SIDE, row // TILE_SIDE))
+        runs.append(patches[by_tile].reshape(-1).astype(np.int64))
+    wanted = np.concatenate(runs)
+    wanted = wanted[wanted >= 0]
+    _, first = np.unique(wanted, return_index=True)
+    return wanted[np.sort(first)]
 
 
 def write_icon_tiles(folder: Path, level: Level, images: NDArray[np.uint8]) -> None:
