@@ -16,6 +16,7 @@ _HOMES = {
     "Atlas": "atlas.storage.atlas",
     "AtlasError": "atlas.errors",
     "build": "atlas.pipeline",
+    "compare": "atlas.comparison",
     "compute_layout": "atlas.layouts",
     "explore": "atlas.explorer",
     "export": "atlas.explorer",
@@ -24,6 +25,7 @@ _HOMES = {
     "load_manifest": "atlas.datasets",
     "load_model": "atlas.models",
     "open_atlas": "atlas.storage",
+    "open_diff": "atlas.storage.diff",
     "open_store": "atlas.storage",
     "render_icons": "atlas.rendering",
 }
@@ -33,6 +35,7 @@ __all__ = [
     "AtlasError",
     "__version__",
     "build",
+    "compare",
     "compute_layout",
     "explore",
     "export",
@@ -41,11 +44,13 @@ __all__ = [
     "load_manifest",
     "load_model",
     "open_atlas",
+    "open_diff",
     "open_store",
     "render_icons",
 ]
 
 if TYPE_CHECKING:
+    from atlas.comparison import compare
     from atlas.datasets import load_manifest
     from atlas.errors import AtlasError
     from atlas.explorer import explore, export
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
     from atlas.pipeline import build
     from atlas.rendering import render_icons
     from atlas.storage import ActivationStore, Atlas, open_atlas, open_store
+    from atlas.storage.diff import open_diff
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from atlas.console import print_table, say_atlas, say_store, show_progress
+from atlas.console import print_table, say_atlas, say_diff, say_store, show_progress
 from atlas.errors import AtlasError
 
 app = typer.Typer(
@@ -296,8 +296,40 @@ def export(
 
 
 @app.command()
-def info(path: Annotated[Path, typer.Argument(help="A store or an atlas.")], as_json: Json = False) -> None:
-    """Say what a store or an atlas holds, and from what it was made."""
+def compare(
+    atlases: Annotated[list[Path], typer.Argument(metavar="A B [C...]", help="Two NAME.atlas folders or more.")],
+    out: Annotated[Path | None, typer.Option(metavar="NAME.diff", help="Default: the first two names, here.")] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="R", help="A checkpoint of A's recipe, atlas or store: what retraining changes; again."),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option("--layers", "--layer", metavar="L[,L...]", help="The layer of all, or one for each, in order."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The generator's seed.")] = 0,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Compare checkpoints on the same images, or one network on two datasets: what changed, and is it chance."""
+    from atlas.comparison import compare as compare_networks
+
+    if len(atlases) < 2:
+        raise typer.BadParameter("name two atlases or more")
+    chosen = [name.strip() for name in layers.split(",")] if layers else []
+    with show_progress() as progress:
+        diff = compare_networks(
+            *atlases, out=out, references=reference or (), layers=chosen, seed=seed, force=force, progress=progress
+        )
+    if as_json:
+        print(json.dumps(dict(diff.document)))
+        return
+    say_diff(diff)
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="A store, an atlas or a diff.")], as_json: Json = False) -> None:
+    """Say what a store, an atlas or a diff holds, and from what it was made."""
     from atlas.storage.verify import describe
 
     found = describe(path)
@@ -326,7 +358,7 @@ def quality(
 
 
 @app.command()
-def verify(path: Annotated[Path, typer.Argument(help="A store or an atlas.")]) -> None:
+def verify(path: Annotated[Path, typer.Argument(help="A store, an atlas or a diff.")]) -> None:
     """Check every hash and schema rule; say what is damaged."""
     from atlas.storage.verify import verify as find_damage
 

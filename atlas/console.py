@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atlas.records import Progress
     from atlas.storage import ActivationStore, Atlas
+    from atlas.storage.diff import Diff
 
 SHOWN_AFTER = 0.5  # seconds until a stage is shown
 
@@ -67,6 +68,34 @@ def say_store(store: ActivationStore) -> None:
     accuracy = "" if store.accuracy is None else f", accuracy {store.accuracy:.1%}"
     print(f"{store.path}: {len(store):,} images{accuracy}, layers {', '.join(store.layers)}")
     say_skipped(store.skipped, store.notes)
+
+
+def say_diff(diff: Diff) -> None:
+    """Print a comparison's figures beside their noise floor, and the list of what changed."""
+    told = diff.document
+    titles = [network["title"] for network in told["networks"]]
+    if diff.same:
+        print(f"{' and '.join(titles)}: the same network (weights, layer, preprocessing) on the same images")
+        return
+    print(f"{diff.path}: {titles[0]} against {titles[-1]}, {told['networks'][0]['images']:,} images")
+    floor = told["noise_floor"]
+    said = "retrained" if floor["kind"] == "retrained" else "interval"
+    for name in ("cka", "procrustes", "neighbor_overlap"):
+        if told[name] is not None:
+            low, high = floor[name]
+            print(f"  {name:<17} {told[name]:.3f}  ({said}: {low:.3f} to {high:.3f})")
+    for point in told["curve"]:
+        against = (
+            f"{against} {point[key]['cka']:.3f}" for against, key in (("first", "first"), ("before", "previous"))
+        )
+        print(f"  {point['title']}: cka against the " + ", the one ".join(against))
+    for change in told["changes"]:
+        print(f"  {change['kind']:<9} p {change['p']:.2g}  {change['text']}")
+    if not told["changes"]:
+        print("  nothing changed that chance does not explain")
+    for note in told["notes"]:
+        print(f"  {note}")
+    print(f"atlas explore {diff.path}")
 
 
 def say_skipped(skipped: Sequence[Sequence[str]], notes: Sequence[str]) -> None:

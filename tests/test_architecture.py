@@ -19,6 +19,7 @@ ROOMS = (
     "workshop",
     "planning",
     "units",
+    "comparison",
     "pipeline",
     "layout_quality",
     "layout_table",
