@@ -51,7 +51,9 @@ class PatchCutter:
 
         def cut(patches: NDArray[np.int64]) -> None:
             picture = self._read(int(image[patches[0]]))
-            for patch in patches.tolist() if picture is not None else ():
+            if picture is None:
+                return
+            for patch in patches.tolist():
                 found[first + patch] = cut_patch(picture, self._box[first + patch], self._size)
 
         with ThreadPoolExecutor(max(1, self._workers)) as pool:
