@@ -38,7 +38,7 @@ from atlas.explorer import start_server
 handle = start_server(sys.argv[1])
 print(handle.url, flush=True)
 handle.wait()"""
-NO_FILTER = "classes: [], low: 0, high: 100, wrong: false, images: 1"
+NO_FILTER = "classes: [], low: 0, high: 100, wrong: false, images: 1, columns: []"
 EXPLORER = "document.querySelector('.bk-Figure').atlasExplorer"
 READY = "document.querySelector('.bk-Figure')?.dataset.loading === 'false'"
 
@@ -179,8 +179,8 @@ def responses(page: Any, repeats: int) -> dict[str, list[float]]:
         page.wait_for_timeout(120)
     for repeat in range(repeats):
         change = f"{EXPLORER}.set({{ filter: {{ {NO_FILTER}, classes: [{repeat % 30}] }} }})"
-        act = f"window.was = {EXPLORER}.painter.version; {change}"
-        done = f"() => {EXPLORER}.painter.version > window.was && !{EXPLORER}.asked"
+        act = f"window.was = {EXPLORER}.panes[0].version; {change}"
+        done = f"() => {EXPLORER}.panes[0].version > window.was && !{EXPLORER}.asked"
         took["filter"].append(page.evaluate(UNTIL, [act, done]))
         page.wait_for_timeout(120)
     return took

@@ -29,7 +29,7 @@ class Column:
 
     codes: uint8 (images,), a step of the scale from 0 to 9 or an index into `categories`, UNKNOWN without a value.
     categories: texts, the commonest first, empty for numbers. low, high: the scale's ends, of numbers alone; the first
-    and the last step hold what lies beyond as well.
+    and the last step hold what lies beyond as well. values: float64 (images,), NaN without one; None for texts.
     """
 
     name: str
@@ -37,12 +37,16 @@ class Column:
     categories: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 0.0
+    values: NDArray[np.float64] | None = None
 
     def summary(self) -> dict[str, Any]:
         """What a page must know of it before it asks for the codes."""
         scale = None if self.categories else [number(self.low), number(self.high)]
         known = int((self.codes != UNKNOWN).sum())
-        return {"name": self.name, "categories": list(self.categories), "scale": scale, "known": known}
+        told: dict[str, Any] = {"name": self.name, "categories": list(self.categories), "scale": scale, "known": known}
+        if self.values is not None:
+            told["range"] = [float(np.nanmin(self.values)), float(np.nanmax(self.values))]
+        return told
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def _numbers(name: str, values: NDArray[np.float64]) -> Column:
     share = (values[known] - low) / (high - low) if high > low else np.zeros(known.sum())
     codes = np.full(len(values), UNKNOWN, np.uint8)
     codes[known] = np.clip(np.floor(share * STEPS), 0, STEPS - 1).astype(np.uint8)
-    return Column(name, codes, (), low, high)
+    return Column(name, codes, (), low, high, values)
 
 
 def _texts(name: str, values: list[str | None]) -> Column:

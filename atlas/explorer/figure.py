@@ -15,36 +15,10 @@ from atlas.explorer.encode import to_json
 
 # In the order in which they build on one another.
 SCRIPTS = (
-    *(
-        "words",
-        "kernel",
-        "shards",
-        "view",
-        "filters",
-        "colours",
-        "points",
-        "pointbook",
-        "cells",
-        "tiles",
-        "outlines",
-        "address",
-    ),
-    *(
-        "network",
-        "panel",
-        "finder",
-        "overview",
-        "selection",
-        "regions",
-        "walk",
-        "names",
-        "minimap",
-        "picture",
-        "chrome",
-        "painter",
-        "input",
-    ),
-    "explorer",
+    *("words", "kernel", "shards", "view", "columns", "filters", "colours", "points", "pointbook", "cells", "tiles"),
+    *("outlines", "address", "network", "panel", "finder", "columnfilter", "overview", "selection", "regions", "walk"),
+    *("names", "minimap", "picture", "chrome", "beside", "links", "pane", "painter", "pointer", "input", "parts"),
+    *("explorer", "asked"),
 )
 
 # The page around the figure: nothing of its own, the whole window for the figure.

@@ -82,6 +82,8 @@ def _layer(shards: Shards, layer: AtlasLayer) -> dict[str, Any]:
         "ends": book.ends,
         "labels": np.bincount(labels[labels >= 0], minlength=len(shards.atlas.classes)).tolist(),
         "effects": any(shards.cells(layer.index, level.number).effect_groups for level in layer.levels),
+        "rows": _digest(layer.samples.image),
+        "layout": _digest(layer.samples.positions),
         "kept": any(bool(np.isfinite(level.layout_trust).any()) for level in layer.levels),
         "bounds": _bounds(shards, layer),
         "levels": [_level(shards, layer, level.number) for level in layer.levels],
@@ -102,6 +104,11 @@ def _level(shards: Shards, layer: AtlasLayer, number: int) -> dict[str, Any]:
         "dense": dense_images(cells["images"], cells.level.arrays("kept")["kept"]),
         "tiles": pack(np.packbits(present.reshape(-1), bitorder="little")),
     }
+
+
+def _digest(values: NDArray[Any]) -> str:
+    """A short name of an array's content: two layers whose names agree have the same samples, or the same layout."""
+    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=6).hexdigest()
 
 
 def dense_images(images: NDArray[np.int32], kept: NDArray[np.bool_]) -> float:

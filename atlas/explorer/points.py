@@ -29,7 +29,9 @@ class PointBook:
     def __init__(self, samples: SampleColumns, *, limit: int = MAX_POINTS) -> None:
         self._samples = samples
         live = live_points(samples.positions, samples.state)
-        self.order = np.random.default_rng(0).permutation(live)
+        # One shuffle for all layers of as many samples: their thinnings then hold nearly the same ones, side by side.
+        shuffled = np.random.default_rng(0).permutation(len(samples.state))
+        self.order = shuffled[np.isin(shuffled, live)]
         self.ends = [min(limit, len(live))]
         while self.ends[-1] < len(live):
             self.ends.append(min(2 * self.ends[-1], len(live)))

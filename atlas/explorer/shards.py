@@ -14,7 +14,9 @@ carries as many as fit. Kinds and their numbers:
     tally/L           samples by label, prediction and confidence
     places/L/n        where on the map the samples of images 64 n to 64 n + 63 lie
     names/n           ids of images 4096 n to 4096 n + 4095
+    census/L          each image's label, prediction, confidence and number of samples
     column/c          column c of the user's own: a code for each image
+    values/c          the numbers themselves, of a column of numbers
     image/n           ids, labels, predictions and thumbnails of the same images
 
 L is a layer's index, z a level's number; tx counts from the left, ty from the bottom. In a sheet of a tile the slots
@@ -68,6 +70,8 @@ class Shards:
             "names": (1, self._names),
             "image": (1, self._images),
             "column": (1, self._column),
+            "values": (1, self._values),
+            "census": (1, self._census),
         }
         if pictures:
             self._makers |= {"real": (4, self._real), "patch": (2, self._patch)}
@@ -98,7 +102,10 @@ class Shards:
     def all_keys(self) -> Iterator[Key]:
         """Every shard of the atlas, what is looked at first coming first."""
         layers = self.atlas.layers
-        yield from (("column", (index,)) for index in range(len(self.columns)))
+        for index, column in enumerate(self.columns):
+            yield "column", (index,)
+            if column.values is not None:
+                yield "values", (index,)
         deepest = max((len(layer.levels) for layer in layers), default=0)
         for depth in range(deepest):
             for layer in layers:
@@ -108,6 +115,8 @@ class Shards:
                     yield "points", (layer.index, 0, 0, 0)
                     yield "density", (layer.index,)
                     yield "tally", (layer.index,)
+                    if self.columns and len(self.points[layer.index].ends) > 1:
+                        yield "census", (layer.index,)
         for layer in layers if self.pictures else ():
             for page in range(self.books[layer.index].pages):
                 yield "patch", (layer.index, page)
@@ -240,6 +249,16 @@ class Shards:
             "samples": pack(count.astype(np.uint32)),
         }
 
+    def _census(self, layer: int) -> dict[str, Any]:
+        samples, images = _one_of(self.atlas.layers, layer, "layer").samples, self.atlas.images
+        live = np.bincount(samples.image[self.points[layer].order], minlength=len(images))
+        return {
+            "label": pack(images.label.astype(np.int32)),
+            "prediction": pack(images.prediction.astype(np.int32)),
+            "confidence": pack(percents(images.confidence)),
+            "samples": pack(live.astype(np.uint32)),
+        }
+
     def _places(self, layer: int, shard: int) -> dict[str, Any]:
         _one_of(self.atlas.layers, layer, "layer")
         first, last = self._image_range(shard)
@@ -278,6 +297,12 @@ class Shards:
         if not 0 <= column < len(self.columns):
             raise LookupError(f"no column {column}")
         return {"codes": pack(self.columns[column].codes)}
+
+    def _values(self, column: int) -> dict[str, Any]:
+        values = self.columns[column].values if 0 <= column < len(self.columns) else None
+        if values is None:
+            raise LookupError(f"no column {column} of numbers")
+        return {"values": pack(values)}
 
     def _images(self, shard: int) -> dict[str, Any]:
         images = self.atlas.images

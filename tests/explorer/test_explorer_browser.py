@@ -189,7 +189,7 @@ def test_layers_change_and_keep_the_view(visit: Visit, served: ServerHandle, set
     page = visit(served.url)
     set_view(page, 0.4, 0.5, 1600, settle)
     before = page.evaluate(FRAME)
-    page.get_by_label("Layer").select_option("1")
+    page.get_by_label("Layer", exact=True).select_option("1")
     page.wait_for_timeout(100)
     settle(page)
     assert data(page, "layer") == "1"
@@ -198,7 +198,7 @@ def test_layers_change_and_keep_the_view(visit: Visit, served: ServerHandle, set
 
 def test_a_level_can_be_locked(visit: Visit, served: ServerHandle, settle: Settle) -> None:
     page = visit(served.url)
-    page.get_by_label("Level").select_option("1")
+    page.get_by_label("Level", exact=True).select_option("1")
     set_view(page, 0.5, 0.5, 5000, settle)
     assert shown_level(page) == 1
     page.keyboard.press("a")
@@ -338,7 +338,7 @@ def test_nothing_overlaps_or_runs_out_of_the_window(visit: Visit, served: Server
 
 def test_the_map_answers_wherever_nothing_stands_on_it(visit: Visit, served: ServerHandle) -> None:
     page = visit(served.url)
-    taken = [page.locator(name).bounding_box() for name in (".tools", ".level-line", ".zoom")]
+    taken = [page.locator(name).bounding_box() for name in (".tools", ".overlay .level-line >> nth=0", ".zoom")]
     frame = page.evaluate(FRAME)
     script = """([x, y]) => {
         const root = document.querySelector('.bk-Figure').shadowRoot;

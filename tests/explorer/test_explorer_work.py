@@ -58,7 +58,7 @@ def select_box(page: Any, settle: Settle) -> None:
 
 def test_a_link_opened_anew_shows_the_same(visit: Visit, served: ServerHandle, planted: Atlas, settle: Settle) -> None:
     page = visit(served.url)
-    page.get_by_label("Layer").select_option("1")
+    page.get_by_label("Layer", exact=True).select_option("1")
     page.get_by_label("Colour", exact=True).select_option("effect")
     page.get_by_role("group", name="Samples").get_by_text("Over").click()
     page.get_by_label("Wrong only").check()
@@ -71,7 +71,7 @@ def test_a_link_opened_anew_shows_the_same(visit: Visit, served: ServerHandle, p
     settle_soon(page, settle)
     state, frame, before = page.evaluate(STATE), page.evaluate(FRAME), pixels(page)
     assert state["layer"] == 1
-    assert state["filter"] == {"classes": [], "low": 55, "high": 100, "wrong": True, "images": 1}
+    assert state["filter"] == {"classes": [], "low": 55, "high": 100, "wrong": True, "images": 1, "columns": []}
     assert state["selected"]["level"] == level.number
     again = visit(page.url)
     again.locator(".panel .patch img[src]").first.wait_for()
@@ -372,7 +372,7 @@ def test_names_of_classes_never_overlap(visit: Visit, served: ServerHandle, plan
     for scale in (None, 900, 1700):
         if scale is not None:
             set_view(page, 0.6, 0.5, scale, settle)
-        names = page.evaluate(f"{EXPLORER}.painter.names")
+        names = page.evaluate(f"{EXPLORER}.panes[0].names")
         if scale is None:
             assert {name["text"] for name in names} == set(planted.classes)
         for i, a in enumerate(names):
@@ -454,7 +454,7 @@ def test_more_samples_than_are_drawn_at_once(
     with start_server(planted) as handle:
         page = visit(f"{handle.url}#samples=over&names=off")
         settle_soon(page, settle)
-        assert page.evaluate(f"{EXPLORER}.painter.points.length") <= 300
+        assert page.evaluate(f"{EXPLORER}.panes[0].points.length") <= 300
         assert "evenly thinned" in page.locator(".status").inner_text()
         page.keyboard.press("x")
         settle_soon(page, settle)
@@ -471,7 +471,7 @@ def test_more_samples_than_are_drawn_at_once(
         set_view(page, 0.82, 0.5, 9000, settle)
         settle_soon(page, settle)
         drawn = page.evaluate(
-            f"(() => {{ const p = {EXPLORER}.painter.points; let n = 0; for (let i = 0; i < p.length; i++)"
+            f"(() => {{ const p = {EXPLORER}.panes[0].points; let n = 0; for (let i = 0; i < p.length; i++)"
             " if (Math.abs(p.x[i] - 0.82) < 0.05 && Math.abs(p.y[i] - 0.5) < 0.05) n++; return [n, p.share]; })()"
         )
         assert drawn[1] == 1

@@ -8,13 +8,20 @@ const SAMPLES = ["off", "over", "only"];
 const GRAIN = 1e4; // places in ten-thousandths of the map: a third of a pixel at the deepest useful zoom
 const MOST_CORNERS = 400;
 
-/** The part behind # for a state and a view ({x, y, span}: the middle, and the shorter side's share of the map). */
-function writeAddress(state, view) {
+/** The part behind # for a state and a view ({x, y, span}: the middle, and the shorter side's share of the map) of each
+ * map, null for one at home. */
+function writeAddress(state, view, there) {
   const parts = [];
   const say = (name, value) => parts.push(`${name}=${value}`);
   const { filter } = state;
   if (state.layer !== 0) say("layer", state.layer);
-  if (view !== null) say("at", [view.x, view.y, view.span].map((value) => Number(value.toPrecision(5))).join(","));
+  if (view !== null) say("at", writeView(view));
+  if (state.beside !== null) {
+    say("beside", state.beside);
+    if (state.together !== null) say("together", Number(state.together));
+    if (there !== null) say("there", writeView(there));
+    if (state.pane === 1) say("in", "beside");
+  }
   if (state.locked !== null) say("level", state.locked);
   if (state.cells !== "icons") say("show", state.cells);
   if (state.points !== "off") say("samples", state.points);
@@ -26,14 +33,20 @@ function writeAddress(state, view) {
   if (filter.low > 0 || filter.high < 100) say("confidence", `${filter.low},${filter.high}`);
   if (filter.wrong) say("wrong", 1);
   if (filter.images > 1) say("images", filter.images);
+  if (filter.columns.length > 0) say("where", filter.columns.map(writeColumn).join(";"));
   if (state.selected !== null) say("cell", [state.selected.level, state.selected.column, state.selected.row].join(","));
   if (state.region.length > 0) say("region", state.region.map(writeOutline).join(";"));
+  if (state.walk !== null) say("walk", [state.walk.pane, state.walk.level, writeOutline(state.walk.path)].join(","));
   return parts.join("&");
 }
 
+const writeView = ({ x, y, span }) => [x, y, span].map((value) => Number(value.toPrecision(5))).join(",");
+const writeColumn = ({ column, codes, low, high }) => `${column}:${codes === undefined ? `${low}..${high}` : codes.join(",")}`;
+
 const writeOutline = (outline) => outline.flat().map((value) => Math.round(value * GRAIN)).join(",");
 
-/** {state, view} out of what stands behind #; state holds every field but the colour's first choice, view may be null. */
+/** {state, view, there} out of what stands behind #; state holds every field but the colour's first choice, the views
+ * of both maps may be null. */
 function readAddress(text, header, first) {
   const said = new Map(text.replace(/^#/, "").split("&").map((part) => part.split("=", 2)));
   const numbers = (name, count) => {
@@ -46,10 +59,15 @@ function readAddress(text, header, first) {
   };
   const one = (name, choices, other) => (choices.includes(said.get(name)) ? said.get(name) : other);
   const layer = whole("layer", header.layers.length) ?? 0;
+  const beside = whole("beside", header.layers.length);
+  const pane = beside !== null && said.get("in") === "beside" ? 1 : 0;
   const of = header.layers[layer];
   const names = filteredNames(header).length;
   const state = {
     layer,
+    beside,
+    pane,
+    together: said.has("together") ? said.get("together") === "1" : null,
     locked: whole("level", of.levels.length),
     cells: header.pictures ? one("show", SHOWN, "icons") : "icons",
     points: one("samples", SAMPLES, "off"),
@@ -62,12 +80,41 @@ function readAddress(text, header, first) {
       ...readConfidence(numbers("confidence", 2)),
       wrong: said.get("wrong") === "1" && header.aligned,
       images: whole("images", 1e9) ?? 1,
+      columns: readColumns(said.get("where"), header),
     },
-    selected: readCell(numbers("cell", 3), of),
+    selected: readCell(numbers("cell", 3), pane === 1 ? header.layers[beside] : of),
     region: readRegion(said.get("region")),
+    walk: readWalk(said.get("walk"), header, [layer, beside]),
   };
-  const at = numbers("at", 3);
-  return { state, view: at === null || at[2] <= 0 ? null : { x: at[0], y: at[1], span: at[2] } };
+  return { state, view: readView(numbers("at", 3)), there: readView(numbers("there", 3)) };
+}
+
+const readView = (at) => (at === null || at[2] <= 0 ? null : { x: at[0], y: at[1], span: at[2] });
+
+/** A filter's columns out of "0:1,3;2:0.5..8": a code of a text's values each, or a range of numbers. */
+function readColumns(text, header) {
+  const found = new Map();
+  for (const part of (text ?? "").split(";")) {
+    const [, number, wanted] = part.match(/^(\d+):(.+)$/) ?? [];
+    const about = header.columns[number];
+    if (about === undefined) continue;
+    const column = Number(number);
+    if (about.scale === null) {
+      const codes = [...new Set(wanted.split(",").map(Number))].filter((code) => Number.isInteger(code) && code >= 0 && code < about.categories.length);
+      if (codes.length > 0) found.set(column, { column, codes });
+    } else {
+      const [low, high] = wanted.split("..").map(Number);
+      if (low <= high) found.set(column, { column, low, high });
+    }
+  }
+  return [...found.values()];
+}
+
+function readWalk(text, header, layers) {
+  const [pane, level] = (text ?? "").split(",", 2).map(Number);
+  const layer = header.layers[layers[pane]];
+  const [path] = readRegion((text ?? "").split(",").slice(2).join(","), 4);
+  return path && layer?.levels.some((one) => one.level === level) ? { pane, level, path } : null;
 }
 
 function readConfidence(range) {
@@ -81,10 +128,11 @@ function readCell(cell, layer) {
   return level && inside(cell[1]) && inside(cell[2]) ? { level: cell[0], column: cell[1], row: cell[2] } : null;
 }
 
-function readRegion(text) {
+/** Outlines of at least half as many corners as `fewest` numbers; none where any is unsound. */
+function readRegion(text, fewest = 6) {
   if (!text) return [];
   const outlines = text.split(";").map((outline) => outline.split(",").map((value) => Number(value) / GRAIN));
-  const sound = (outline) => outline.length >= 6 && outline.length % 2 === 0 && outline.every((value) => Math.abs(value) <= 2);
+  const sound = (outline) => outline.length >= fewest && outline.length % 2 === 0 && outline.every((value) => Math.abs(value) <= 2);
   const corners = outlines.reduce((sum, { length }) => sum + length, 0) / 2;
   if (!outlines.every(sound) || corners > MOST_CORNERS) return [];
   return outlines.map((outline) => Array.from({ length: outline.length / 2 }, (_, i) => [outline[2 * i], outline[2 * i + 1]]));

@@ -93,9 +93,9 @@ function liveShares(points, side) {
 
 /** What filter and colour make of a level's cells: how strong each is shown, and the colour of its frame. */
 class CellLook {
-  /** shares: liveShares or null; values: of a colour mode or null, for the cells of `table`. */
-  constructor({ filter, shares, table, values, mode }) {
-    Object.assign(this, { filter, shares, table, values, mode });
+  /** shares: liveShares or null; values: of a colour mode or null, for the cells of `table`; pale: see valueColour. */
+  constructor({ filter, shares, table, values, mode, pale }) {
+    Object.assign(this, { filter, shares, table, values, mode, pale });
   }
 
   /** 0 to 1: how much of a cell is left by the filter. */
@@ -112,6 +112,6 @@ class CellLook {
     if (this.values === null || this.table === null) return null;
     const cell = this.table.index[square];
     const value = cell < 0 ? NaN : this.values[cell];
-    return Number.isNaN(value) ? null : css(valueColour(this.mode, value));
+    return Number.isNaN(value) ? null : css(valueColour(this.mode, value, this.pale));
   }
 }

@@ -12,7 +12,7 @@ const INTRODUCTION = [
 
 const KEYS = [
   ["+ −", "zoom"], ["arrows", "move"], ["0", "the whole map"], ["F", "fit to what is selected"],
-  ["[ ]", "coarser, finer level"], ["A", "automatic level"], ["P", "real pictures, both"], ["S", "samples"],
+  [", .", "layer before, after"], ["T", "two maps"], ["G", "move them together"], ["[ ]", "coarser, finer level"], ["A", "automatic level"], ["P", "real pictures, both"], ["S", "samples"],
   ["C", "next colour"], ["D", "size by density"], ["N", "names of classes"], ["/", "find a class"], ["I", "find an image"], ["X", "wrong only"],
   ["Enter", "open the middle cell"], ["⇧ arrows", "open the next cell"], ["B", "select a box"],
   ["L", "select with a lasso"], ["W", "draw a walk"], ["V", "move again"], ["U", "copy the link"], ["Esc", "close, clear"],
@@ -53,8 +53,8 @@ class Menu {
 }
 
 class Chrome {
-  /** actions: {set(changes), colour(mode), tool(name), zoom(factor), home(), share(), panel(), save(kind), places(fit),
-   *  picture(): choose one, or null without a network} */
+  /** actions: {set(changes), colour(mode), tool(name), zoom(factor), home(), beside(), share(), panel(), save(kind),
+   *  places(fit), picture(): choose one, or null without a network} */
   constructor(header, actions) {
     Object.assign(this, { header, actions });
     this.cells = new Switch("Cells", cellChoices(header), (cells) => actions.set({ cells }));
@@ -64,7 +64,9 @@ class Chrome {
       (points) => actions.set({ points }),
     );
     this.colour = new Menu("Colour", [], (colour) => actions.colour(colour));
-    this.layer = new Menu("Layer", header.layers.map(({ name }, i) => [i, name]), (layer) => actions.set({ layer: Number(layer) }));
+    this.layer = new LayerPicker("Layer", header, (layer) => actions.set({ layer }));
+    this.slider = new LayerSlider(header, (layer) => actions.set({ layer }));
+    this.two = h("button", { class: "quiet-button two", "aria-pressed": "false", title: "Two maps: a second layer beside this one (T)", "aria-label": "Two maps", click: () => actions.beside() }, "◫");
     this.level = new Menu("Level", [["auto", "Automatic"]], (value) => actions.set({ locked: value === "auto" ? null : Number(value) }));
     this.head = this._head();
     this.status = h("div", { class: "status", role: "status" });
@@ -93,7 +95,7 @@ class Chrome {
         "div",
         { class: "controls" },
         header.atlases.length > 1 ? atlases.element : "",
-        header.layers.length > 1 ? this.layer.element : h("span", { class: "menu" }, h("span", {}, "Layer"), header.layers[0]?.name ?? "none"),
+        header.layers.length > 1 ? h("span", { class: "menu" }, h("span", {}, "Layer"), this.layer.element, this.two) : h("span", { class: "menu" }, h("span", {}, "Layer"), header.layers[0]?.name ?? "none"),
         this.cells.element,
         this.points.element,
         this.colour.element,
@@ -125,7 +127,7 @@ class Chrome {
   _corner() {
     this.tools = TOOLS.map(([tool, sign, title]) => h("button", { "data-tool": tool, title, "aria-label": title, click: () => this.actions.tool(tool) }, sign));
     this.showTool("move");
-    return h("div", { class: "corner" }, h("div", { class: "level-line" }, this.level.element, this.levelWords), h("div", { class: "tools", role: "group", "aria-label": "Tools" }, this.tools));
+    return h("div", { class: "corner" }, h("div", { class: "level-line" }, this.level.element, this.levelWords), this.slider.element, h("div", { class: "tools", role: "group", "aria-label": "Tools" }, this.tools));
   }
 
   showTool(tool) {
@@ -196,7 +198,9 @@ class Chrome {
     this.points.show(state.points);
     this.colour.offer(colourModes(this.header, layer));
     this.colour.show(state.colour);
-    this.layer.show(String(state.layer));
+    this.layer.show(state.layer);
+    this.slider.show(state.layer);
+    this.two.setAttribute("aria-pressed", String(state.beside !== null));
     this._showLevels(state, layer);
     const grid = level === null ? "No level is rendered yet" : `Level ${level.level} · ${level.side} × ${level.side} cells`;
     const held = state.locked !== null && level !== null && level.level !== state.locked;
@@ -236,24 +240,37 @@ class Chrome {
 
   // ---- the card under the pointer ----
 
-  hideCard() {
+  /** Hide the card of a map, the first or the second. */
+  hideCard(pane = this.cardPane) {
+    if (pane !== this.cardPane) return;
     this.card.hidden = true;
     this.cardOf = null;
   }
 
-  /** Show a card about `subject` (compared by identity) near (x, y); build() makes its content. */
-  showCard(subject, x, y, build) {
+  /** Show a card about `subject` (compared by identity) beside a place of a map's frame; build() makes its content. */
+  showCard({ number, view: { frame } }, subject, place, build) {
+    this.cardPane = number;
     if (this.cardOf !== subject) {
       this.card.replaceChildren(...build());
       this.cardOf = subject;
     }
+    this.card.classList.toggle("small", frame.width < 640); // of 480: what stands beside the map stays in sight
     this.card.hidden = false;
     const { offsetWidth: width, offsetHeight: height } = this.card;
-    const { clientWidth, clientHeight } = this.card.parentElement;
-    const left = x + 22 + width > clientWidth ? x - 22 - width : x + 22;
-    const top = Math.min(Math.max(8, y - height / 3), clientHeight - height - 8);
-    this.card.style.transform = `translate(${Math.round(Math.max(8, left))}px, ${Math.round(Math.max(8, top))}px)`;
+    const { x, y } = cardPlace(place, frame, width, height);
+    this.card.style.transform = `translate(${Math.round(frame.left + x)}px, ${Math.round(frame.top + y)}px)`;
   }
+}
+
+const CARD_GAP = 22; // CSS pixels from the pointer
+
+/** Where in a frame a card stands: right of a place, else left of it, else below or above; never over what is around. */
+function cardPlace({ x, y }, frame, width, height) {
+  const within = (value, most) => Math.max(4, Math.min(value, most - 4));
+  const beside = x + CARD_GAP + width <= frame.width ? x + CARD_GAP : x - CARD_GAP - width;
+  if (beside >= 0) return { x: beside, y: within(y - height / 3, frame.height - height) };
+  const below = y + CARD_GAP + height <= frame.height ? y + CARD_GAP : y - CARD_GAP - height;
+  return { x: within(x - width / 2, frame.width - width), y: Math.max(4, below) };
 }
 
 const introduction = () => [h("h2", {}, "What am I looking at?"), h("ol", {}, INTRODUCTION.map((line) => h("li", {}, line)))];
@@ -281,7 +298,7 @@ function cellCard(found, header, tiles) {
       {},
       rows.length ? cardList("Labels", rows) : "",
       effects.length ? cardList("Speaks for", effects) : "",
-      h("p", { class: "quiet" }, facts.join(" · ")),
+      h("p", { class: "quiet facts" }, facts.map((fact) => h("span", {}, fact))),
     ),
   ];
 }

@@ -7,7 +7,6 @@ const HUES = [
 ];
 const SHADES = [[0, 0], [0, 0.35], [255, 0.5]]; // towards this grey, by this share
 const UNKNOWN = [0x8a, 0x8f, 0x98];
-const UNKNOWN_CODE = 255;
 const RIGHT = [0x3f, 0x90, 0xda];
 const WRONG = [0xe7, 0x63, 0x00];
 const FOR = [0x1f, 0x6f, 0xc4];
@@ -48,10 +47,11 @@ function colourModes(header, layer) {
 /** Modes that colour cells: their frames on the map, and the samples in them. */
 const CELL_MODES = ["density", "trust", "kept", "effect"];
 
-/** The colour of a cell's value: 0 to 1 on the ramp, an effect from against (orange) through pale to for (blue). */
-function valueColour(mode, value) {
+/** The colour of a cell's value: 0 to 1 on the ramp, an effect from against (orange) through pale to for (blue). pale
+ * is the page's: a white frame around nothing would shout from a dark page. */
+function valueColour(mode, value, pale) {
   if (mode !== "effect") return rampColour(value);
-  const [pale, full] = [[0xee, 0xee, 0xee], value < 0 ? AGAINST : FOR];
+  const full = value < 0 ? AGAINST : FOR;
   return pale.map((from, i) => Math.round(from + (full[i] - from) * Math.min(1, Math.abs(value))));
 }
 
@@ -59,8 +59,8 @@ function valueColour(mode, value) {
 const columnOf = (mode) => (mode.startsWith("column") ? Number(mode.slice(6)) : null);
 
 /** Each sample's group (an index, -1 unknown), the groups' names and colours. cells: {table, values} of a cell mode;
- * codes: each image's code in the user's column, null while they are on their way. */
-function groupPoints(header, points, mode, cells, codes) {
+ * codes: each image's code in the user's column, null while they are on their way. pale: see valueColour. */
+function groupPoints(header, points, mode, cells, codes, pale) {
   const { label, prediction, confidence } = points;
   if (mode === "label") return { group: label, name: (i) => header.classes[i] ?? "no label", colour: classColour };
   if (mode === "prediction") {
@@ -76,7 +76,7 @@ function groupPoints(header, points, mode, cells, codes) {
     return { group, name, colour: (i) => (i < 0 ? UNKNOWN : rampColour((i + 0.5) / 10)), ordered: true };
   }
   if (columnOf(mode) !== null) return groupByColumn(header.columns[columnOf(mode)], points, codes);
-  if (CELL_MODES.includes(mode)) return groupByCell(points, mode, cells);
+  if (CELL_MODES.includes(mode)) return groupByCell(points, mode, cells, pale);
   return { group: new Int32Array(label.length), name: () => "samples", colour: () => HUES[0] };
 }
 
@@ -92,7 +92,7 @@ function groupByColumn({ categories, scale }, { image }, codes) {
 }
 
 /** Ten steps of the values of the samples' cells; all unknown while the cells are on their way. */
-function groupByCell(points, mode, cells) {
+function groupByCell(points, mode, cells, pale) {
   const lowest = mode === "effect" ? -1 : 0;
   const group = new Int32Array(points.length).fill(-1);
   for (let i = 0; cells !== null && i < points.length; i++) {
@@ -101,5 +101,5 @@ function groupByCell(points, mode, cells) {
     if (!Number.isNaN(value)) group[i] = Math.min(9, Math.max(0, Math.floor(((value - lowest) / (1 - lowest)) * 10)));
   }
   const middle = (i) => lowest + ((i + 0.5) / 10) * (1 - lowest);
-  return { group, name: (i) => (i < 0 ? "unknown" : String(i)), colour: (i) => (i < 0 ? UNKNOWN : valueColour(mode, middle(i))), ordered: true, scale: true };
+  return { group, name: (i) => (i < 0 ? "unknown" : String(i)), colour: (i) => (i < 0 ? UNKNOWN : valueColour(mode, middle(i), pale)), ordered: true, scale: true };
 }

@@ -1,110 +1,67 @@
 /* The explorer: one state, and what follows from a change of it. Mounted once into a Bokeh figure.
  *
- * painter.js puts the state on the screen, input.js turns keys and pointer into changes of it, address.js keeps the
- * page's URL alike. */
+ * painter.js puts the state on the screen, input.js and pointer.js turn keys and pointer into changes of it, address.js
+ * keeps the page's URL alike, and parts.js says what each part may ask for. */
 
-const MINIMUM_PANEL_PX = 640; // of the figure's width: below it the panel opens over the map
+const MINIMUM_PANEL_PX = 820; // of the figure's width: below it the panel opens over the map
 
 class Explorer {
   constructor({ figure, plot, mark, header, inline }) {
     Object.assign(this, { figure, plot, mark, header });
     this.first = { colour: colourModes(header, header.layers[0])[0][0] };
-    this.address = new AddressBar(header, (text) => this._goTo(readAddress(text, header, this.first)));
+    this.address = new AddressBar(header, (text) => this.goTo(readAddress(text, header, this.first)));
     const wanted = readAddress(this.address.usable ? this.address.text : "", header, this.first);
     this.state = { ...wanted.state, firstColour: this.first.colour };
-    this.books = new Map();
-    this.hovered = null;
-    this.places = null; // of one image: {image, id, x: [], y: []}
     this.selectedSamples = null; // columns of the samples in the region, null while they are on their way
     this.shards = new Shards({ home: header.home, asks: header.asks, token: header.token, inline, changed: (key) => this._shardChanged(key) });
     this.tiles = new TileLayer(header, this.shards, () => this._shardChanged("decoded"));
     this.tables = new CellTables(header, this.shards);
+    this.columns = new Columns(this.shards);
     this.regions = new Regions(header, () => this._showRegions());
-    this._makeParts();
+    this.panes = [new Pane(this, 0), new Pane(this, 1)];
+    this.active = this.panes[0]; // the map that keys move: the one last pointed at
+    this.links = new Links(this);
+    Object.assign(this, makeParts(this));
     this.painter = new Painter(this);
     this._build();
-    this.view = new View(figure, plot, {
-      deepestSide: this.layer.levels.at(-1)?.side ?? 8,
-      home: this.layer.bounds,
-      changed: () => this._viewChanged(),
-    });
+    this._makeViews();
     this.input = new Input(this);
+    this.pointers = [new Pointer(this, this.panes[0], plot.el), new Pointer(this, this.panes[1], this.beside.element)];
     this.set({});
     this._fit();
-    if (wanted.view !== null) this.view.showSpan(wanted.view);
+    this._showViews(wanted);
     this.regions.load().catch(() => {});
   }
 
-  _makeParts() {
-    const { header, shards } = this;
-    this.network = !header.network ? null : new Network(header, {
-      opened: (places, name) => this._showPicture(places, name),
-      closed: () => this._showPicture(null, ""),
-      focus: (index) => this._focusPlace(index),
-      go: (place) => this._goToPlace(place),
-    });
-    this.panel = new Panel(header, shards, this.tiles, {
-      fine: this.network && ((found) => this.network.fineElement(found)),
-      close: () => this.select(null),
-      image: (image) => this.showPlaces(image),
-      cell: (column, row) => this.set({ selected: { ...this.state.selected, column, row } }),
-    });
-    this.finder = canFindImages(header) ? new ImageFinder(header, shards, (image) => this._findImage(image)) : null;
-    this.overview = new Overview(header, {
-      set: (changes) => this.set(changes),
-      filter: (changes) => this.set({ filter: { ...this.state.filter, ...changes } }),
-    }, this.finder);
-    this.selection = new SelectionPanel(header, shards, {
-      close: () => this.set({ region: [] }),
-      fit: () => this.fit(),
-      image: (image) => this.showPlaces(image),
-      level: () => this.level ?? { level: 0, side: 8 },
-      keep: (name, note) => this.regions.keep({ name, note, layer: this.layer.name, outlines: this.state.region, address: this.addressText }),
-      parquet: header.asks ? (rows) => this._parquet(rows) : null,
-    });
-    this.walk = new Walk(header, shards, this.tiles, {
-      close: () => this.walk.close(),
-      point: (found) => {
-        this.hovered = found;
-        this.painter.ring();
-      },
-      open: (found) => this.select(found),
-    });
-    this.minimap = new Minimap((x, y) => this.view.show({ ...this.view.centre, x, y }));
-    this.chrome = new Chrome(header, {
-      set: (changes) => this.set(changes),
-      colour: (colour) => this.colour(colour),
-      tool: (tool) => this.input.take(tool),
-      zoom: (factor) => this.view.zoomBy(factor),
-      home: () => this.view.goHome(),
-      share: () => this.share(),
-      panel: () => {
-        this.panelWanted = !this.panelWanted;
-        this._showPanel(false);
-      },
-      save: (kind) => this.painter.save(kind),
-      places: (fit) => (fit ? this.fit() : this.showPlaces(null)),
-      picture: this.network && (() => this.network.choose()),
-    });
+  get layer() {
+    return this.panes[0].about;
   }
 
-  get layer() {
-    return this.header.layers[this.state.layer];
+  get view() {
+    return this.panes[0].view;
   }
 
   /** The level now shown, an entry of the layer's levels, or null. */
   get level() {
-    return this.tiles.levelFor(this.state.layer, this.view.scale, this.state.locked);
+    return this.panes[0].level;
   }
 
   get book() {
-    const { layer } = this.state;
-    if (!this.books.has(layer)) this.books.set(layer, new PointBook(this.header, this.shards, layer));
-    return this.books.get(layer);
+    return this.panes[0].book;
+  }
+
+  get places() {
+    return this.panes[0].places;
+  }
+
+  /** The map that the selection was made on. */
+  get selectedPane() {
+    return this.panes[this.state.pane];
   }
 
   get addressText() {
-    return writeAddress(this.state, this.view.isHome || this.view.size === null ? null : this.view.span);
+    const [span, there] = this.panes.map(({ view }) => (view.size === null || view.isHome ? null : view.span));
+    return writeAddress(this.state, span, this.links.isOpen && !this.links.together ? there : null);
   }
 
   // ---- elements ----
@@ -112,9 +69,9 @@ class Explorer {
   _build() {
     const { head, overlay, status, card, help } = this.chrome;
     overlay.append(this.minimap.element);
-    this.over = h("div", { class: "over" }, head, this.panel.element, overlay, status, this.walk.element, card, help);
+    this.over = h("div", { class: "over" }, head, this.beside.element, this.panel.element, overlay, status, this.walk.element, card, help);
     const root = this.plot.el.shadowRoot;
-    root.prepend(this.painter.under);
+    root.prepend(this.panes[0].under);
     root.append(this.over);
     this.plot.el.dataset.atlas = "mounted";
     this.plot.canvas_view.events_el.style.outline = "none"; // the map has no other place to put the focus
@@ -125,25 +82,48 @@ class Explorer {
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.set({}));
   }
 
-  /** Leave room around Bokeh's frame for header, panel and status line, and fit the canvases to the frame. */
+  /** The first view is Bokeh's ranges in its frame, the second has ranges of its own in the box that is left for it. */
+  _makeViews() {
+    const { figure, plot, beside } = this;
+    const places = [
+      [figure, plot],
+      [{ x_range: new Extent(), y_range: new Extent() }, { el: plot.el, frame: { get bbox() { return beside.box; } } }],
+    ];
+    this.panes.forEach((pane, number) => {
+      const { levels, bounds } = pane.about ?? this.layer;
+      pane.view = new View(...places[number], { deepestSide: levels.at(-1)?.side ?? 8, home: bounds, changed: () => this._viewChanged(pane) });
+    });
+  }
+
+  /** Leave room around Bokeh's frame for header, panel, status line and the second map, and fit the canvases to it. */
   _fit() {
     const { figure, plot } = this;
     const { head, status } = this.chrome;
     const narrow = plot.el.clientWidth < MINIMUM_PANEL_PX * (parseFloat(getComputedStyle(this.over).fontSize) / 14);
     this.over.classList.toggle("narrow", narrow);
+    const side = narrow ? 0 : this.panel.element.offsetWidth;
+    const area = { left: 0, top: head.offsetHeight, width: plot.el.clientWidth - side, height: plot.el.clientHeight - head.offsetHeight - status.offsetHeight };
+    const taken = this.beside.place(this.links.isOpen, area);
     const wanted = {
       min_border_top: head.offsetHeight,
-      min_border_right: narrow ? 0 : this.panel.element.offsetWidth,
-      min_border_bottom: status.offsetHeight,
+      min_border_right: side + taken.right,
+      min_border_bottom: status.offsetHeight + taken.below,
       min_border_left: 0,
     };
-    this.over.style.setProperty("--head", `${head.offsetHeight}px`);
-    this.over.style.setProperty("--foot", `${status.offsetHeight}px`);
-    this.over.style.setProperty("--side-panel", `${wanted.min_border_right}px`);
+    const lengths = { "--head": head.offsetHeight, "--foot": status.offsetHeight, "--side-panel": side, "--beside-right": taken.right, "--beside-below": taken.below };
+    for (const [name, value] of Object.entries(lengths)) this.over.style.setProperty(name, `${value}px`);
     const changed = Object.entries(wanted).filter(([name, value]) => figure[name] !== value);
     if (changed.length > 0) figure.setv(Object.fromEntries(changed));
     this.view.fitFrame();
+    if (this.links.isOpen) this._fitBeside();
     this.repaint();
+  }
+
+  _fitBeside() {
+    const { view } = this.panes[1];
+    const opened = view.size === null;
+    view.fitFrame();
+    if (opened && this.links.together && this.view.centre !== null) view.show(this.view.centre);
   }
 
   // ---- state ----
@@ -152,24 +132,57 @@ class Explorer {
     const before = this.state;
     this.state = { ...before, ...changes };
     const { state } = this;
-    if (state.layer !== before.layer) {
-      this.view.bounds = this.layer.bounds;
-      if (changes.selected === undefined) state.selected = null;
-      if (!colourModes(this.header, this.layer).some(([mode]) => mode === state.colour)) state.colour = this.first.colour;
-      this.showPlaces(null);
-      this.walk.close();
-    }
+    if (state.beside === null && state.pane === 1) Object.assign(state, { pane: 0, selected: null, region: [] });
+    if (state.layer !== before.layer || state.beside !== before.beside) this._layersChanged(before, changes);
     if (changes.selected && changes.region === undefined) state.region = [];
     if (changes.region?.length > 0) state.selected = null;
-    this.selectedSamples = this._same(before, "region", "filter", "layer") ? this.selectedSamples : null;
+    this.selectedSamples = this._same(before, "region", "filter", "layer", "beside", "pane") ? this.selectedSamples : null;
     this.painter.takeLook();
-    this._showPanel(!this._same(before, "selected", "region", "layer"));
+    if (state.walk !== before.walk || !this.walk.isOpen) this.walk.show(state.walk, this.panes);
+    this.showPanel(!this._same(before, "selected", "region", "layer", "beside", "pane"));
+    if (!this._same(before, "together", "beside", "layer") && this.links.together && this.panes[1].view.size !== null) this._follow(this.panes[0]);
     this.repaint();
     this._writeAddress();
   }
 
   _same(before, ...names) {
     return names.every((name) => JSON.stringify(before[name]) === JSON.stringify(this.state[name]));
+  }
+
+  _layersChanged(before, changes) {
+    const { state, header } = this;
+    for (const pane of this.panes) {
+      if (pane.layer === null) continue;
+      pane.view.bounds = pane.about.bounds;
+      Object.assign(pane, { hovered: null, pointed: -1 });
+    }
+    const [was, is] = [before, state].map(({ pane, layer, beside }) => header.layers[pane === 0 ? layer : beside]);
+    // In one layout a cell is the same place in every layer, as in the checkpoints of a diff.
+    if (was !== is && was?.layout !== is?.layout && changes.selected === undefined) state.selected = null;
+    if (was !== is && changes.walk === undefined) state.walk = null;
+    if (!colourModes(header, this.layer).some(([mode]) => mode === state.colour)) state.colour = this.first.colour;
+    if ((state.beside === null) !== (before.beside === null)) this._besideToggled();
+    const marked = this.marked ?? null; // an image keeps its marks, at its places in the new layer
+    if (marked !== null || this.panes.some(({ places }) => places !== null)) this.showPlaces(marked);
+  }
+
+  _besideToggled() {
+    if (this.state.beside === null) Object.assign(this, { active: this.panes[0] });
+    else this.panes[1].view.size = null;
+    this._fit();
+  }
+
+  /** Open a second map, of the next layer, or close it. */
+  toggleBeside() {
+    const { layers } = this.header;
+    if (layers.length > 1) this.set({ beside: this.state.beside === null ? (this.state.layer + 1) % layers.length : null });
+  }
+
+  /** Go to the layer before or after on the map that was last pointed at. */
+  stepLayer(step) {
+    const name = this.active.number === 0 ? "layer" : "beside";
+    const wanted = this.state[name] + step;
+    if (wanted >= 0 && wanted < this.header.layers.length) this.set({ [name]: wanted });
   }
 
   /** Colour by a mode: samples appear for what is known of samples alone. */
@@ -190,36 +203,55 @@ class Explorer {
     return 0;
   }
 
-  /** Select a cell as found by TileLayer.cellAt, or nothing. */
-  select(found) {
-    this.set({ selected: found && { level: found.level.level, column: found.column, row: found.row }, region: [] });
+  /** Select a cell as found by TileLayer.cellAt on a map, or nothing. */
+  select(found, pane = this.state.pane) {
+    this.set({ selected: found && { level: found.level.level, column: found.column, row: found.row }, region: [], pane });
   }
 
-  /** The selected cell as TileLayer.cellAt gives it, or null while its tile is on its way. */
+  /** The selected cell as TileLayer.cellAt gives it; null where there is none, undefined while its tile is on its way. */
   selectedCell() {
-    const { selected, layer } = this.state;
-    const level = selected && this.layer.levels.find((one) => one.level === selected.level);
+    const { selected } = this.state;
+    const pane = this.selectedPane;
+    const level = selected && pane.about.levels.find((one) => one.level === selected.level);
     if (!level) return null;
-    return this.tiles.cellAt(layer, level, (selected.column + 0.5) / level.side, (selected.row + 0.5) / level.side);
+    const found = pane.cellAt(level, (selected.column + 0.5) / level.side, (selected.row + 0.5) / level.side);
+    return found ?? (this.tiles.awaits(pane.layer, level, selected.column, selected.row) ? undefined : null);
   }
 
-  _goTo({ state, view }) {
-    this.set(state);
-    if (view === null) this.view.goHome();
-    else this.view.flySpan(view);
+  goTo(wanted) {
+    this.set(wanted.state);
+    this._showViews(wanted, true);
+  }
+
+  _showViews({ view, there }, fly = false) {
+    [view, there].forEach((span, number) => {
+      const pane = this.panes[number];
+      if (pane.layer === null || (number === 1 && this.links.together)) return;
+      if (span !== null) (fly ? pane.view.flySpan(span) : pane.view.showSpan(span));
+      else if (fly) pane.view.goHome();
+    });
   }
 
   _writeAddress() {
     if (this.view.size === null) return;
-    const { state } = this;
-    const step = JSON.stringify([state.layer, state.colour, state.effect, state.filter, state.selected, state.region, state.cells, state.points, state.locked]);
-    this.address.write(this.addressText, step);
+    const { layer, beside, pane, together, colour, effect, filter, selected, region, cells, points, locked, walk } = this.state;
+    this.address.write(this.addressText, JSON.stringify([layer, beside, pane, together, colour, effect, filter, selected, region, cells, points, locked, walk]));
   }
 
-  _viewChanged() {
+  _viewChanged(pane) {
+    if (this.links.together && !this.following) this._follow(pane);
     this.repaint();
-    this.input?.hoverLater();
+    this.pointers?.[pane.number].hoverLater();
     this._writeAddress();
+  }
+
+  /** Bring the other map to the view of this one. */
+  _follow(pane) {
+    const other = this.panes[1 - pane.number];
+    if (other.view?.size === null || pane.view?.centre === null) return;
+    this.following = true;
+    other.view.show(pane.view.centre);
+    this.following = false;
   }
 
   _shardChanged(key) {
@@ -227,9 +259,9 @@ class Explorer {
     this.selection.refresh(key);
     this.walk.refresh();
     this.finder?.refresh();
-    if (key.startsWith("points/") && this.selectedSamples === null) this._showPanel(false);
-    if (this.panel.content === "waiting") this._showPanel(false);
-    this.input?.hoverLater();
+    if (/^(points|column|values)\//.test(key) && this.selectedSamples === null) this.showPanel(false);
+    if (this.panel.content === "waiting") this.showPanel(false);
+    for (const pointer of this.pointers ?? []) pointer.hoverLater();
     this.repaint();
   }
 
@@ -244,15 +276,16 @@ class Explorer {
 
   // ---- the panel ----
 
-  _showPanel(changed) {
+  showPanel(changed) {
     const { state, panel } = this;
     const open = state.selected !== null || state.region.length > 0 || Boolean(this.network?.isOpen);
     this.over.classList.toggle("open", open || Boolean(this.panelWanted)); // it says so only in a narrow window
     if (state.region.length > 0) this._showSelection();
     else if (state.selected !== null) {
       const found = this.selectedCell();
-      if (found !== null && (changed || panel.content !== "cell")) panel.showCell(found);
-      else if (found === null && changed) panel.showWaiting();
+      if (found && (changed || panel.content !== "cell")) panel.showCell(found);
+      else if (found === undefined && changed) panel.showWaiting("Loading the cell …");
+      else if (found === null && (changed || panel.content === "waiting")) panel.showWaiting("No sample of this layer falls here.");
     } else if (this.network?.isOpen) {
       if (panel.content !== "picture") panel.showOnly("picture", [this.network.element]);
     } else if (panel.content !== "overview") panel.showOnly("overview", [this.chrome.welcome, ...this.overview.body]);
@@ -265,16 +298,17 @@ class Explorer {
     if (panel.content !== "selection") panel.showOnly("selection", [this.selection.element]);
     if (this.selectedSamples === null) {
       this.selectedSamples = this._samplesIn(state.region);
-      this.selection.show(this.selectedSamples, state.layer, state);
+      this.selection.show(this.selectedSamples, this.selectedPane.layer, state);
     }
   }
 
-  /** Columns of the layer's samples inside outlines that pass the filter, or null while some are on their way. */
+  /** Columns of the samples inside outlines that pass the filter, or null while some are on their way. */
   _samplesIn(outlines) {
-    const all = this.book.within(boxAround(outlines));
-    if (all === null) return null;
-    const table = this.state.filter.images > 1 && this.level ? this.tables.get(this.state.layer, this.level) : null;
-    const live = liveSamples(this.header, all, this.state.filter, table);
+    const { book, layer, level } = this.selectedPane;
+    const all = book.within(boxAround(outlines));
+    if (all === null || !this.columns.ready(this.state.filter)) return null;
+    const table = this.state.filter.images > 1 && level ? this.tables.get(layer, level) : null;
+    const live = liveSamples(this.header, all, this.state.filter, table, this.columns);
     return pickColumns(all, (i) => live[i] === 1 && outlines.some((outline) => isInside(all.x[i], all.y[i], outline)));
   }
 
@@ -283,106 +317,16 @@ class Explorer {
     clearTimeout(this.overviewTimer);
     this.overviewTimer = setTimeout(() => {
       if (this.panel.content !== "overview" || this.view.size === null) return;
-      const { points } = this.painter;
+      const [{ points, passing, cells, awaited }] = this.panes;
       const census = points?.census(this.view) ?? null;
-      this.overview.show({ census, points, book: this.book, state: this.state, passing: this.painter.passing, cells: this.painter.cells });
+      this.overview.show({ census, points, book: this.book, state: this.state, passing, cells, awaited, pale: this.painter.theme.pale });
     }, 60);
   }
 
   _showRegions() {
-    const open = (region) => this._goTo(readAddress(region.address, this.header, this.first));
+    const open = (region) => this.goTo(readAddress(region.address, this.header, this.first));
     const drop = (region) => this.regions.drop(region).catch(() => {});
     this.overview.showRegions(this.regions.all, open, drop, this.regions.where);
-  }
-
-  // ---- what is asked for ----
-
-  /** Mark where an image's samples lie, or with null nothing. */
-  async showPlaces(image) {
-    this.places = null;
-    this.chrome.showPlaces(null);
-    if (this.finder && this.finder.image !== image) this.finder.show(null);
-    if (image !== null) {
-      const { layer } = this.state;
-      const shard = Math.floor(image / IMAGES_PER_SHARD);
-      const [places, records] = await Promise.all([this.shards.wait(`places/${layer}/${shard}`), this.shards.wait(`image/${shard}`)]);
-      if (places === null || layer !== this.state.layer) return;
-      const own = places.image.map((of, i) => i).filter((i) => places.image[i] === image);
-      this.places = { image, x: own.map((i) => places.x[i]), y: own.map((i) => places.y[i]) };
-      this.chrome.showPlaces(this.places, records?.ids[image % IMAGES_PER_SHARD] ?? `image ${image}`);
-    }
-    this.repaint();
-  }
-
-  async _findImage(image) {
-    await this.showPlaces(image);
-    if (this.places?.x.length > 0) this.fit();
-  }
-
-  /** The user's own picture: its places on the map, null while they are sought or when it is closed. */
-  _showPicture(places, name) {
-    this.set({ selected: null, region: [] });
-    this.showPlaces(null);
-    this.places = places;
-    this.chrome.showPlaces(places, name);
-    this.repaint();
-  }
-
-  _focusPlace(index) {
-    if (this.places === null) return;
-    this.places.focus = index;
-    this.repaint();
-  }
-
-  /** Go to one place of the user's picture, at the deepest level, and open the cell there. */
-  _goToPlace({ x, y }) {
-    const level = this.layer.levels.at(-1);
-    const side = 6 / level.side;
-    this.view.fit([x - side / 2, y - side / 2, x + side / 2, y + side / 2]);
-    const at = (value) => Math.min(level.side - 1, Math.floor(value * level.side));
-    this.set({ selected: { level: level.level, column: at(x), row: at(y) }, region: [] });
-  }
-
-  /** Zoom to what is marked: an image's samples, the region, the selected cell; else home. */
-  fit() {
-    const { region, selected } = this.state;
-    const { places } = this;
-    if (places !== null && places.x.length > 0) {
-      const room = 1.5 / (this.layer.levels.at(-1)?.side ?? 8); // a single place is shown among its neighbours
-      this.view.fit([Math.min(...places.x) - room, Math.min(...places.y) - room, Math.max(...places.x) + room, Math.max(...places.y) + room]);
-    } else if (region.length > 0) this.view.fit(boxAround(region));
-    else if (selected !== null) {
-      const { side } = this.layer.levels.find((one) => one.level === selected.level);
-      this.view.fit([(selected.column - 1) / side, (selected.row - 1) / side, (selected.column + 2) / side, (selected.row + 2) / side]);
-    } else this.view.goHome();
-  }
-
-  async share() {
-    this.address._write(this.addressText, this.address.steps);
-    try {
-      await navigator.clipboard.writeText(window.location.href);
-      this.chrome.say("The link to this view is copied.");
-    } catch {
-      this.chrome.say("The browser does not let a page copy here: take the link from the address bar.");
-    }
-  }
-
-  async _parquet(rows) {
-    const { level } = this.level ?? { level: 0 };
-    const answer = await askHome(`table/${this.header.token}/${this.state.layer}/${level}`, { method: "POST", body: rows, headers: { "Content-Type": "application/octet-stream" } });
-    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-    return answer.arrayBuffer();
-  }
-
-  escape() {
-    const { state } = this;
-    if (!this.chrome.help.hidden) this.chrome.toggleHelp(false);
-    else if (this.input.pencil.tool !== "move") this.input.take("move");
-    else if (this.walk.isOpen) this.walk.close();
-    else if (this.network?.isOpen && state.selected === null) this.network.close();
-    else if (this.places !== null) this.showPlaces(null);
-    else if (state.selected !== null || state.region.length > 0) this.set({ selected: null, region: [] });
-    else if (filtersAnything(state.filter)) this.set({ filter: { ...NO_FILTER } });
   }
 }
 

@@ -1,29 +1,32 @@
 /* Filters: which samples count. One predicate decides for points, cells and selections alike. */
 
 const UNKNOWN_PERCENT = 255;
-const NO_FILTER = Object.freeze({ classes: Object.freeze([]), low: 0, high: 100, wrong: false, images: 1 });
+const NO_FILTER = Object.freeze({ classes: Object.freeze([]), low: 0, high: 100, wrong: false, images: 1, columns: Object.freeze([]) });
 
 /** Names of the classes that a filter is about: the labels', or the outputs' where nothing is labelled. */
 const filteredNames = (header) => (header.labelled ? header.classes : header.outputs);
 
-const filtersAnything = (filter) => filter.classes.length > 0 || filter.low > 0 || filter.high < 100 || filter.wrong || filter.images > 1;
+const filtersAnything = (filter) => filter.classes.length > 0 || filter.low > 0 || filter.high < 100 || filter.wrong || filter.images > 1 || filter.columns.length > 0;
 
-/** (i) => whether sample i of some columns passes, as far as its image decides. */
-function imagePredicate(header, { label, prediction, confidence }, filter) {
+/** (i) => whether sample i of some columns passes, as far as its image decides; none while a user's column that the
+ * filter asks for is on its way. own: the user's Columns. */
+function imagePredicate(header, { label, prediction, confidence, image }, filter, own) {
   const classes = filter.classes.length > 0 ? new Set(filter.classes) : null;
   const of = header.labelled ? label : prediction;
   const { low, high, wrong } = filter;
   const anyConfidence = low <= 0 && high >= 100;
+  const tests = filter.columns.length === 0 ? [] : (own.tests(filter) ?? [() => false]);
   return (i) => {
     if (classes !== null && !classes.has(of[i])) return false;
     if (wrong && (label[i] < 0 || prediction[i] < 0 || label[i] === prediction[i])) return false;
+    if (!tests.every((test) => test(image[i]))) return false;
     return anyConfidence || (confidence[i] !== UNKNOWN_PERCENT && confidence[i] >= low && confidence[i] <= high);
   };
 }
 
 /** For each sample of some columns, 1 where it passes; table: the shown level's cells, null where not needed. */
-function liveSamples(header, columns, filter, table) {
-  const passes = imagePredicate(header, columns, filter);
+function liveSamples(header, columns, filter, table, own) {
+  const passes = imagePredicate(header, columns, filter, own);
   const live = new Uint8Array(columns.length);
   const few = filter.images > 1 && table !== null;
   for (let i = 0; i < columns.length; i++) {
@@ -33,21 +36,23 @@ function liveSamples(header, columns, filter, table) {
 }
 
 /** How many of a layer's samples pass: {samples, exact}, or null while that is not known yet. */
-function passing(header, book, points, shards, filter, table) {
+function passing({ header, shards, columns: own, state: { filter } }, book, points) {
   if (!filtersAnything(filter)) return { samples: book.total, exact: true };
-  if (points === null) return null;
+  if (points === null || !own.ready(filter)) return null;
   if (book.whole) return { samples: points.liveCount, exact: true };
-  const shard = shards.get(`tally/${book.layer}`);
+  // Samples by label, prediction and confidence are few rows; a user's column needs a row for each image.
+  const shard = shards.get(`${filter.columns.length > 0 ? "census" : "tally"}/${book.layer}`);
   if (!shard) return null;
   const columns = { confidence: unpack(shard.confidence, Uint8Array) };
   for (const name of ["label", "prediction"]) columns[name] = unpack(shard[name], Int32Array);
   const samples = unpack(shard.samples, Uint32Array);
-  const passes = imagePredicate(header, columns, filter);
+  columns.image = samples.map((_, i) => i);
+  const passes = imagePredicate(header, columns, filter, own);
   let sum = 0;
   for (let i = 0; i < samples.length; i++) if (passes(i)) sum += samples[i];
   if (filter.images <= 1) return { samples: sum, exact: true };
-  // Cells' sizes are not in the tally: the share of the drawn samples that they leave is an estimate.
-  const before = liveSamples(header, points, { ...filter, images: 1 }, null).reduce((all, one) => all + one, 0);
+  // Cells' sizes are not in these counts: the share of the drawn samples that they leave is an estimate.
+  const before = liveSamples(header, points, { ...filter, images: 1 }, null, own).reduce((all, one) => all + one, 0);
   return { samples: before === 0 ? 0 : (sum * points.liveCount) / before, exact: false };
 }
 
@@ -60,5 +65,12 @@ function filterWords(header, filter) {
   if (low > 0 || high < 100) words.push(`confidence ${low} to ${high} %`);
   if (wrong) words.push("wrong only");
   if (images > 1) words.push(`cells of ${count(images)} images or more`);
+  for (const { column, codes, low, high } of filter.columns) {
+    const { name, categories, range } = header.columns[column];
+    if (codes === undefined) words.push(`${name} ${rangeWords(low, high, range)}`);
+    else words.push(`${name}: ${codes.length <= 3 ? codes.map((code) => categories[code]).join(", ") : counted(codes.length, "value")}`);
+  }
   return words.join("; ");
 }
+
+const rangeWords = (low, high, [least, most]) => (low <= least ? `at most ${high}` : high >= most ? `at least ${low}` : `${low} to ${high}`);

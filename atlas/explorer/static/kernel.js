@@ -48,9 +48,10 @@ function meetKernel({ home, asks }) {
 }
 
 /** Tell the kernel what is selected; while samples are on their way it knows what was. */
-function tellKernel({ state, selectedSamples, level }) {
-  const { region, selected, layer } = state;
+function tellKernel({ state, selectedSamples, selectedPane }) {
+  const { region, selected } = state;
   if (kernel === null || (region.length > 0 && selectedSamples === null)) return;
-  if (region.length > 0) kernel.tell({ layer, level: level?.level ?? 0, rows: selectedSamples.row });
+  const { layer } = selectedPane;
+  if (region.length > 0) kernel.tell({ layer, level: selectedPane.level?.level ?? 0, rows: selectedSamples.row });
   else kernel.tell(selected && { layer, ...selected });
 }

@@ -16,8 +16,10 @@ class Overview {
     this.body = [h("h2", {}, "In view"), this.summary, ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions, this.hint];
   }
 
-  /** Bring all to a state. census: of the drawn points in view; passing: what the filter leaves; scale: of values. */
-  show({ census, points, book, state, passing, cells }) {
+  /** Bring all to a state. census: of the drawn points in view; passing: what the filter leaves; cells: of a colour mode,
+   * awaited while they are on their way; pale: see valueColour. */
+  show({ census, points, book, state, passing, cells, awaited, pale }) {
+    this.pale = pale;
     this.filters.show(state.filter, passing, book);
     if (points === null) {
       this.summary.textContent = "Loading the samples …";
@@ -27,20 +29,20 @@ class Overview {
     const inView = thinned ? `About ${count(census.inView / points.share)} of ${count(book.total)} samples, ${count(census.inView)} of them drawn` : `${count(census.inView)} of ${count(book.total)} samples`;
     this.summary.textContent = filtersAnything(state.filter) ? `${inView}; the filter leaves ${percent(census.live / Math.max(1, census.inView))}` : inView;
     const { groups } = points;
-    const stamp = JSON.stringify([[...census.counts], state.colour, state.effect, state.filter.classes, cells?.values?.most]);
+    const stamp = JSON.stringify([[...census.counts], state.colour, state.effect, state.filter.classes, state.filter.columns, cells?.values?.most, awaited, pale]);
     if (stamp === this.stamp) return;
     this.stamp = stamp;
     if (state.colour === "plain") this.legend.replaceChildren();
-    else if (groups.scale) this.legend.replaceChildren(...this._scale(state, cells));
+    else if (groups.scale) this.legend.replaceChildren(...this._scale(state, cells, awaited));
     else this.legend.replaceChildren(...this._groups(census, groups, state));
   }
 
   _groups(census, groups, state) {
     const order = [...census.counts].sort((a, b) => (groups.ordered ? b[0] - a[0] : b[1] - a[1]));
     const most = Math.max(1, ...census.counts.values());
-    const filterable = state.colour === (this.header.labelled ? "label" : "prediction");
+    const toggle = this._toggleFor(state);
     const shown = this.all || groups.ordered ? order : order.slice(0, BARS);
-    const rows = shown.map(([group, samples]) => this._row(group, samples, most, census.live, groups, state.filter, filterable));
+    const rows = shown.map(([group, samples]) => this._row(group, samples, most, census.live, groups, toggle));
     const rest = order.length - shown.length;
     const column = this.header.columns[columnOf(state.colour) ?? -1];
     const more = () => {
@@ -56,8 +58,18 @@ class Overview {
     ];
   }
 
-  _row(group, samples, most, all, groups, filter, filterable) {
-    const chosen = filter.classes.includes(group);
+  /** For a legend whose rows filter: {has(group), turn(group)}; null for others. */
+  _toggleFor({ colour, filter }) {
+    const column = columnOf(colour);
+    if (colour === (this.header.labelled ? "label" : "prediction")) {
+      return { has: (group) => filter.classes.includes(group), turn: (group) => this.actions.filter({ classes: toggled(filter.classes, group) }) };
+    }
+    if (column === null || this.header.columns[column].scale !== null) return null;
+    const { columns } = this.filters;
+    return { has: (group) => columns.codes(column).includes(group), turn: (group) => columns.toggle(column, group) };
+  }
+
+  _row(group, samples, most, all, groups, toggle) {
     const share = samples / Math.max(1, all);
     const row = [
       h("span", { class: "swatch", style: { background: css(groups.colour(group)) } }),
@@ -65,14 +77,13 @@ class Overview {
       bar(samples / most, css(groups.colour(group))),
       h("span", { class: "figure" }, percent(share, share < 0.1 ? 1 : 0)),
     ];
-    if (!filterable || group < 0) return h("div", { class: "bar-row", role: "listitem" }, row);
-    const classes = chosen ? filter.classes.filter((index) => index !== group) : [...filter.classes, group];
-    return h("button", { class: "bar-row", role: "listitem", "aria-pressed": String(chosen), click: () => this.actions.filter({ classes }) }, row);
+    if (toggle === null || group < 0) return h("div", { class: "bar-row", role: "listitem" }, row);
+    return h("button", { class: "bar-row", role: "listitem", "aria-pressed": String(toggle.has(group)), click: () => toggle.turn(group) }, row);
   }
 
-  _scale(state, cells) {
+  _scale(state, cells, awaited) {
     const { colour, effect } = state;
-    const steps = Array.from({ length: 11 }, (_, i) => css(valueColour(colour, colour === "effect" ? i / 5 - 1 : i / 10)));
+    const steps = Array.from({ length: 11 }, (_, i) => css(valueColour(colour, colour === "effect" ? i / 5 - 1 : i / 10, this.pale)));
     const strip = h("div", { class: "scale", style: { background: `linear-gradient(to right, ${steps.join(",")})` } });
     const ends = {
       density: ["few images", "many"],
@@ -84,7 +95,7 @@ class Overview {
       density: "Images in a cell, on a logarithmic scale; at this level.",
       trust: "How well the network still reads the icon after shifts, turns and blurs, over how well it reads the cell's real patches; at most half where the network takes it for the cell beside, none where for one further off. Grey: no icon.",
       kept: `How many of their true nearest neighbours a cell's samples keep on the map; the darkest is ${percent(cells?.values?.most)}. Grey: not measured.`,
-      effect: this._effectWords(effect, cells),
+      effect: awaited ? "Loading the effects …" : this._effectWords(effect, cells),
     }[colour];
     if (colour === "effect") this.effect.show(effect);
     return [
@@ -152,6 +163,7 @@ class FilterForm {
     this.high = this._range("Highest confidence", (high) => ({ high, low: Math.min(high, this.filter.low) }));
     this.confidence = h("output", {});
     this.wrong = h("input", { type: "checkbox", change: (event) => change({ wrong: event.target.checked }) });
+    this.columns = new ColumnFilters(header, (columns) => change({ columns }));
     this.images = h("input", { type: "number", min: 1, step: 1, "aria-label": "Fewest images in a cell", change: (event) => change({ images: Math.max(1, Math.floor(Number(event.target.value)) || 1) }) });
     this.element = h(
       "section",
@@ -162,6 +174,7 @@ class FilterForm {
       header.predicted ? h("div", { class: "field" }, h("span", {}, "Confidence"), h("div", { class: "ranges" }, this.low, this.high), this.confidence) : "",
       header.aligned && header.labelled ? h("label", { class: "field" }, h("span", {}, "Wrong only"), this.wrong) : "",
       h("label", { class: "field" }, h("span", {}, "Images per cell, at least"), this.images),
+      this.columns.element,
     );
     this.element.addEventListener("focusout", (event) => {
       if (!this.element.querySelector(".finder")?.contains(event.relatedTarget)) this.matches.replaceChildren();
@@ -181,6 +194,7 @@ class FilterForm {
       if (!isFocused(input) || input.type === "range") input.value = value;
     }
     this.wrong.checked = filter.wrong;
+    this.columns.show(filter);
     this.confidence.textContent = `${filter.low} to ${filter.high} %`;
     const stamp = filter.classes.join(",");
     if (stamp === this.stamp) return;

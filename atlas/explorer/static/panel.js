@@ -17,8 +17,9 @@ class Panel {
     this.element.scrollTop = 0;
   }
 
-  showWaiting() {
-    this.showOnly("waiting", [h("p", { class: "quiet" }, "Loading the cell …")]);
+  showWaiting(words) {
+    const close = h("button", { class: "close", "aria-label": "Close the details", click: () => this.actions.close() }, "×");
+    this.showOnly("waiting", [h("div", { class: "panel-head" }, h("p", { class: "quiet" }, words), close)]);
   }
 
   // ---- one cell ----

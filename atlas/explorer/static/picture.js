@@ -1,41 +1,92 @@
-/* The view as a picture at print size: PNG, or SVG with the icons as pictures and everything else as shapes. */
+/* The view as a picture at print size: PNG, or SVG with the icons as pictures and everything else as shapes.
+ *
+ * A sheet is one map: {view, points (or null), names, outlines, paint(context, ratio): its icons, paintOver(context,
+ * ratio): outlines and names}. Two of them stand as they do on the screen. */
 
 const PRINT_PX = 3600; // of the longer side of a PNG: 30 cm at 300 dots per inch
 
-/** The map as a PNG, a Blob. paint(context of that size, ratio) draws it at `ratio` pixels per CSS pixel. */
-async function mapPng(view, paint) {
-  const { width, height } = view.size;
+/** [left, top, width, height] around all sheets, in CSS pixels of the figure. */
+function printArea(sheets) {
+  const frames = sheets.map(({ view }) => view.frame);
+  const [left, top] = [Math.min(...frames.map((frame) => frame.left)), Math.min(...frames.map((frame) => frame.top))];
+  const right = Math.max(...frames.map((frame) => frame.left + frame.width));
+  const bottom = Math.max(...frames.map((frame) => frame.top + frame.height));
+  return { left, top, width: right - left, height: bottom - top };
+}
+
+/** A canvas of one sheet at `ratio` pixels per CSS pixel, with what `paint` puts on it. */
+function sheetCanvas({ view }, ratio, paint) {
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.round(view.size.width * ratio);
+  canvas.height = Math.round(view.size.height * ratio);
+  paint(canvas.getContext("2d", { alpha: false }));
+  return canvas;
+}
+
+/** The maps as a PNG, a Blob. */
+async function mapPng(sheets, ground, ringed) {
+  const { left, top, width, height } = printArea(sheets);
   const ratio = PRINT_PX / Math.max(width, height);
   const canvas = document.createElement("canvas");
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);
-  paint(canvas.getContext("2d", { alpha: false }), ratio);
+  const context = canvas.getContext("2d", { alpha: false });
+  context.fillStyle = ground;
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  for (const sheet of sheets) {
+    const { view, points, paint, paintOver } = sheet;
+    const map = sheetCanvas(sheet, ratio, (own) => {
+      paint(own, ratio);
+      if (points !== null) paintDots(own, points, view, ratio, ringed);
+      paintOver(own, ratio);
+    });
+    context.drawImage(map, (view.frame.left - left) * ratio, (view.frame.top - top) * ratio);
+  }
   const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
   if (blob === null) throw new Error("the browser cannot make a picture of this size");
   return blob;
 }
 
-/** The map as SVG text. paint draws the icons alone; points (or null), names and outlines become shapes. */
-function mapSvg(view, paint, { points, dim, names, outlines, ink, paper, ground, title }) {
-  const { width, height } = view.size;
-  const ratio = PRINT_PX / Math.max(width, height);
+/** Samples over what a context already holds. */
+function paintDots(context, points, view, ratio, ringed) {
   const canvas = document.createElement("canvas");
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  paint(canvas.getContext("2d", { alpha: false }), ratio);
+  canvas.width = context.canvas.width;
+  canvas.height = context.canvas.height;
+  points.paint(canvas.getContext("2d"), view, ratio, ringed);
+  points.picture = null; // of a size that the screen does not need
+  context.drawImage(canvas, 0, 0);
+}
+
+/** The maps as SVG text. */
+function mapSvg(sheets, { title, ink, paper, dim }) {
+  const { left, top, width, height } = printArea(sheets);
+  const ratio = PRINT_PX / Math.max(width, height);
   const root = svg("svg", { xmlns: "http://www.w3.org/2000/svg", viewBox: `0 0 ${width} ${height}`, width: "300mm", height: `${(300 * height) / width}mm` });
-  root.append(svg("title", {}, title), svg("rect", { width, height, fill: ground }));
-  root.append(svg("image", { width, height, href: canvas.toDataURL("image/png") }));
-  if (points !== null) root.append(svgPoints(points, view, dim));
+  root.append(svg("title", {}, title), svg("rect", { width, height, fill: paper }));
+  for (const sheet of sheets) {
+    const { frame } = sheet.view;
+    const { width: wide, height: high } = sheet.view.size;
+    // An inner svg cuts off what runs over its map's edge.
+    const part = svg("svg", { x: frame.left - left, y: frame.top - top, width: wide, height: high });
+    part.append(svg("image", { width: wide, height: high, href: sheetCanvas(sheet, ratio, (own) => sheet.paint(own, ratio)).toDataURL("image/png") }));
+    part.append(...svgShapes(sheet, { ink, paper, dim }));
+    root.append(part);
+  }
+  return new XMLSerializer().serializeToString(root);
+}
+
+/** A sheet's samples, outlines and names as shapes. */
+function svgShapes({ view, points, names, outlines }, { ink, paper, dim }) {
+  const shapes = points === null ? [] : [svgPoints(points, view, dim)];
   for (const outline of outlines) {
     const corners = outline.map(([x, y]) => `${view.screenX(x).toFixed(1)},${view.screenY(y).toFixed(1)}`).join(" ");
-    root.append(svg("polygon", { points: corners, fill: "none", stroke: ink, "stroke-width": 1.5 }));
+    shapes.push(svg("polygon", { points: corners, fill: "none", stroke: ink, "stroke-width": 1.5 }));
   }
   for (const { text, px, py, height: high } of names) {
     const look = { x: px.toFixed(1), y: py.toFixed(1), "text-anchor": "middle", "dominant-baseline": "central", "font-family": "system-ui, sans-serif", "font-weight": 600, "font-size": high * 0.68 };
-    root.append(svg("text", { ...look, fill: ink, stroke: paper, "stroke-width": high * 0.24, "stroke-linejoin": "round", "paint-order": "stroke" }, text));
+    shapes.push(svg("text", { ...look, fill: ink, stroke: paper, "stroke-width": high * 0.24, "stroke-linejoin": "round", "paint-order": "stroke" }, text));
   }
-  return new XMLSerializer().serializeToString(root);
+  return shapes;
 }
 
 /** One path per colour, a dot per sample: a tenth of the size of a circle each. */

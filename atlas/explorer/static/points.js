@@ -94,6 +94,33 @@ class PointLayer {
     return best;
   }
 
+  /** Indices of the live points in a cell of a grid of `side` a side. */
+  inCell(column, row, side) {
+    const found = [];
+    const at = (value) => Math.min(side - 1, Math.floor(value * side));
+    for (let by = this._bucketOf(row / side); by <= this._bucketOf((row + 1) / side); by++) {
+      for (let bx = this._bucketOf(column / side); bx <= this._bucketOf((column + 1) / side); bx++) {
+        const bucket = bx + BUCKETS * by;
+        for (let k = this.first[bucket]; k < this.first[bucket + 1]; k++) {
+          const i = this.inBuckets[k];
+          if (this.live[i] && at(this.x[i]) === column && at(this.y[i]) === row) found.push(i);
+        }
+      }
+    }
+    return found;
+  }
+
+  /** Map from each value of a column to the indices of the points that have it. */
+  index(column) {
+    this.indices ??= new Map();
+    if (!this.indices.has(column)) {
+      const of = new Map();
+      this[column].forEach((value, i) => (of.has(value) ? of.get(value).push(i) : of.set(value, [i])));
+      this.indices.set(column, of);
+    }
+    return this.indices.get(column);
+  }
+
   /** How many samples the frame shows, and how many of them pass, and of which groups those are: {inView, live, counts: Map(group -> samples)}. */
   census(view) {
     const { x_range: xs, y_range: ys } = view.figure;

@@ -109,6 +109,12 @@ class TileLayer {
     return tile;
   }
 
+  /** Whether a cell's tile is on its way: whether it holds the cell is not known yet. */
+  awaits(layer, level, column, row) {
+    const [tx, ty] = [Math.floor(column / TILE_SIDE), Math.floor(row / TILE_SIDE)];
+    return this.isPresent(layer, level, tx, ty) && this.shards.get(`tile/${layer}/${level.level}/${tx}/${ty}`) === undefined;
+  }
+
   _showsReal(level) {
     return this.header.pictures && (this.look.cells === "pictures" || level.icons === 0);
   }

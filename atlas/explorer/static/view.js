@@ -5,14 +5,26 @@
 const HOME_MARGIN = 0.04;
 const DEEPEST_CELL_PX = 1024; // as far as zooming in goes
 
+/** A range of a map that Bokeh does not move: what View needs of Bokeh's. */
+class Extent {
+  constructor() {
+    Object.assign(this, { start: 0, end: 1 });
+  }
+
+  setv(values) {
+    Object.assign(this, values);
+  }
+}
+
 class View {
+  /** figure: Bokeh's, or {x_range, y_range} of Extents; plot: its view, or {el, frame: {bbox}}. */
   constructor(figure, plot, { deepestSide, home, changed }) {
     Object.assign(this, { figure, plot, deepestSide, bounds: home, changed });
     this.size = null;
     this.centre = null;
     this.flight = 0;
     for (const range of [figure.x_range, figure.y_range]) {
-      for (const end of ["start", "end"]) range.properties[end].change.connect(() => this._moved());
+      for (const end of ["start", "end"]) range.properties?.[end].change.connect(() => this._moved());
     }
   }
 
@@ -121,6 +133,23 @@ class View {
       if (t < 1) requestAnimationFrame(step);
     };
     requestAnimationFrame(step);
+  }
+
+  /** Zoom about a place of the frame in CSS pixels. */
+  zoomAbout(px, py, factor) {
+    const [x, y] = [this.worldX(px), this.worldY(py)];
+    const [low, high] = this.scaleLimits;
+    const scale = Math.min(Math.max(this.centre.scale * factor, low), high);
+    const left = this.centre.scale / scale;
+    this.flight++;
+    this.show({ x: x + (this.centre.x - x) * left, y: y + (this.centre.y - y) * left, scale });
+  }
+
+  /** Move the map under the frame by CSS pixels, right and down. */
+  drag(right, down) {
+    const { x, y, scale } = this.centre;
+    this.flight++;
+    this.show({ x: x - right / scale, y: y + down / scale, scale });
   }
 
   zoomBy(factor) {

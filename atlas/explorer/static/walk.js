@@ -12,18 +12,23 @@ class Walk {
     this.steps = [];
   }
 
-  /** Walk along a path of [x, y] through a level; find(x, y) is the cell there, {cell, tile, ...}, or null. */
-  open(path, layer, level, find) {
-    this.path = path;
-    Object.assign(this, { layer, level, find });
+  /** Show a walk {pane, level, path of [x, y]} of the state through a level of one of the maps, or none. */
+  show(walk, panes) {
+    const level = walk && panes[walk.pane].about?.levels.find((one) => one.level === walk.level);
+    if (!level) {
+      if (this.isOpen) this._close();
+      return;
+    }
+    const pane = panes[walk.pane];
+    Object.assign(this, { path: walk.path, pane: walk.pane, layer: pane.layer, level, find: (x, y) => pane.cellAt(level, x, y) });
     this.element.hidden = false;
     this.refresh();
   }
 
-  close() {
+  _close() {
+    this.actions.point(null);
     this.path = null;
     this.element.hidden = true;
-    this.actions.point(null);
   }
 
   get isOpen() {

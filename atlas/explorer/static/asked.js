@@ -1,0 +1,103 @@
+/* What the explorer does when it is asked to go somewhere, to mark something, or to hand something out. */
+
+Object.assign(Explorer.prototype, {
+  /** Mark where an image's samples lie, on every map, or with null nothing. */
+  async showPlaces(image) {
+    this.marked = image;
+    for (const pane of this.panes) pane.places = null;
+    this.chrome.showPlaces(null);
+    if (this.finder && this.finder.image !== image) this.finder.show(null);
+    if (image !== null) {
+      const shown = this.panes.filter(({ layer }) => layer !== null);
+      const layers = shown.map(({ layer }) => layer);
+      const shard = Math.floor(image / IMAGES_PER_SHARD);
+      const [records, ...places] = await Promise.all([`image/${shard}`, ...layers.map((layer) => `places/${layer}/${shard}`)].map((key) => this.shards.wait(key)));
+      if (this.marked !== image || places.includes(null) || shown.some(({ layer }, i) => layer !== layers[i])) return;
+      shown.forEach((pane, i) => (pane.places = placesOf(places[i], image)));
+      this.chrome.showPlaces(this.places, records?.ids[image % IMAGES_PER_SHARD] ?? `image ${image}`);
+    }
+    this.repaint();
+  },
+
+  async findImage(image) {
+    await this.showPlaces(image);
+    if (this.places?.x.length > 0) this.fit();
+  },
+
+  /** The user's own picture: its places on the first map, null while they are sought or when it is closed. */
+  showPicture(places, name) {
+    this.set({ selected: null, region: [] });
+    this.showPlaces(null);
+    this.panes[0].places = places;
+    this.chrome.showPlaces(places, name);
+    this.repaint();
+  },
+
+  focusPlace(index) {
+    if (this.places === null) return;
+    this.places.focus = index;
+    this.repaint();
+  },
+
+  /** Go to one place of the user's picture, at the deepest level, and open the cell there. */
+  goToPlace({ x, y }) {
+    const level = this.layer.levels.at(-1);
+    const side = 6 / level.side;
+    this.view.fit([x - side / 2, y - side / 2, x + side / 2, y + side / 2]);
+    const at = (value) => Math.min(level.side - 1, Math.floor(value * level.side));
+    this.set({ selected: { level: level.level, column: at(x), row: at(y) }, region: [], pane: 0 });
+  },
+
+  /** Zoom to what is marked: an image's samples, the region, the selected cell; else home. */
+  fit() {
+    const { region, selected } = this.state;
+    if (this.panes.some(({ places }) => places?.x.length > 0)) {
+      for (const { view, places, about } of this.panes) {
+        const room = 1.5 / (about?.levels.at(-1)?.side ?? 8); // a single place is shown among its neighbours
+        if (places?.x.length > 0) view.fit([Math.min(...places.x) - room, Math.min(...places.y) - room, Math.max(...places.x) + room, Math.max(...places.y) + room]);
+      }
+      return;
+    }
+    const { view, about } = this.selectedPane;
+    if (region.length > 0) view.fit(boxAround(region));
+    else if (selected !== null) {
+      const { side } = about.levels.find((one) => one.level === selected.level);
+      view.fit([(selected.column - 1) / side, (selected.row - 1) / side, (selected.column + 2) / side, (selected.row + 2) / side]);
+    } else this.active.view.goHome();
+  },
+
+  async share() {
+    this.address._write(this.addressText, this.address.steps);
+    try {
+      await navigator.clipboard.writeText(window.location.href);
+      this.chrome.say("The link to this view is copied.");
+    } catch {
+      this.chrome.say("The browser does not let a page copy here: take the link from the address bar.");
+    }
+  },
+
+  async parquet(rows) {
+    const { level, layer } = this.selectedPane;
+    const answer = await askHome(`table/${this.header.token}/${layer}/${level?.level ?? 0}`, { method: "POST", body: rows, headers: { "Content-Type": "application/octet-stream" } });
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    return answer.arrayBuffer();
+  },
+
+  escape() {
+    const { state } = this;
+    if (!this.chrome.help.hidden) this.chrome.toggleHelp(false);
+    else if (this.input.tool !== "move") this.input.take("move");
+    else if (state.walk !== null) this.set({ walk: null });
+    else if (this.network?.isOpen && state.selected === null) this.network.close();
+    else if (this.places !== null) this.showPlaces(null);
+    else if (state.selected !== null || state.region.length > 0) this.set({ selected: null, region: [] });
+    else if (filtersAnything(state.filter)) this.set({ filter: { ...NO_FILTER } });
+    else if (state.beside !== null) this.set({ beside: null });
+  },
+});
+
+/** An image's samples out of a shard of places. */
+function placesOf(shard, image) {
+  const own = shard.image.map((_, i) => i).filter((i) => shard.image[i] === image);
+  return { image, x: own.map((i) => shard.x[i]), y: own.map((i) => shard.y[i]) };
+}

@@ -1,0 +1,67 @@
+/* The parts of the explorer, each with what it may ask of the whole. */
+
+function makeParts(explorer) {
+  const { header, shards, tiles } = explorer;
+  const network = !header.network ? null : new Network(header, {
+    opened: (places, name) => explorer.showPicture(places, name),
+    closed: () => explorer.showPicture(null, ""),
+    focus: (index) => explorer.focusPlace(index),
+    go: (place) => explorer.goToPlace(place),
+  });
+  const finder = canFindImages(header) ? new ImageFinder(header, shards, (image) => explorer.findImage(image)) : null;
+  const filter = (changes) => explorer.set({ filter: { ...explorer.state.filter, ...changes } });
+  return {
+    network,
+    finder,
+    panel: new Panel(header, shards, tiles, {
+      fine: network && ((found) => network.fineElement(found)),
+      close: () => explorer.select(null),
+      image: (image) => explorer.showPlaces(image),
+      cell: (column, row) => explorer.set({ selected: { ...explorer.state.selected, column, row } }),
+    }),
+    overview: new Overview(header, { set: (changes) => explorer.set(changes), filter }, finder),
+    selection: makeSelection(explorer),
+    walk: new Walk(header, shards, tiles, {
+      close: () => explorer.set({ walk: null }),
+      point: (found) => {
+        explorer.panes[explorer.walk.pane].hovered = found;
+        explorer.painter.ring();
+      },
+      open: (found) => explorer.select(found, explorer.walk.pane),
+    }),
+    minimap: new Minimap((x, y) => explorer.view.show({ ...explorer.view.centre, x, y })),
+    beside: new Beside(header, explorer.panes[1], { set: (changes) => explorer.set(changes) }),
+    chrome: makeChrome(explorer, network),
+  };
+}
+
+function makeSelection(explorer) {
+  const { header } = explorer;
+  return new SelectionPanel(header, explorer.shards, {
+    close: () => explorer.set({ region: [] }),
+    fit: () => explorer.fit(),
+    image: (image) => explorer.showPlaces(image),
+    level: () => explorer.selectedPane.level ?? { level: 0, side: 8 },
+    keep: (name, note) => explorer.regions.keep({ name, note, layer: explorer.selectedPane.about.name, outlines: explorer.state.region, address: explorer.addressText }),
+    parquet: header.asks ? (rows) => explorer.parquet(rows) : null,
+  });
+}
+
+function makeChrome(explorer, network) {
+  return new Chrome(explorer.header, {
+    set: (changes) => explorer.set(changes),
+    colour: (colour) => explorer.colour(colour),
+    tool: (tool) => explorer.input.take(tool),
+    zoom: (factor) => explorer.view.zoomBy(factor),
+    home: () => explorer.view.goHome(),
+    beside: () => explorer.toggleBeside(),
+    share: () => explorer.share(),
+    panel: () => {
+      explorer.panelWanted = !explorer.panelWanted;
+      explorer.showPanel(false);
+    },
+    save: (kind) => explorer.painter.save(kind),
+    places: (fit) => (fit ? explorer.fit() : explorer.showPlaces(null)),
+    picture: network && (() => network.choose()),
+  });
+}
