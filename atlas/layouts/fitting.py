@@ -18,9 +18,6 @@ ANCHORING = {"tsne": 10, "umap": 5}
 recall, 5 keep 0.64."""
 BESIDE = {"tsne": 0.1, "umap": 0.01}
 """How far from its nearest fitted one a row begins, in the method's own unit."""
-COVERED = 1.5e-4
-"""As a share of the map's side. The grid of forces does not resolve such distances, so points with the same nearest
-fitted ones come to lie on one another."""
 
 
 def choose_fitted(
@@ -67,8 +64,7 @@ def place_among(
     """Place the other points against fitted ones, which stay: -> (others, 2), in the unit of `plane` (fitted, 2).
 
     Each is drawn by its nearest fitted points and pushed by all points, fitted and placed, with the forces of the fit,
-    "tsne" or "umap". Without the push of the other placed ones 3 % of them end within 1e-4 of another. plane must be
-    the method's own, before any scaling.
+    "tsne" or "umap". plane must be the method's own, before any scaling.
     """
     known, others = points[fitted], points[~fitted]
     progress("neighbours of the rest", 0, 1)
@@ -83,7 +79,7 @@ def place_among(
     else:
         edges = _weighed(known, others, near, threads)
         places = descend_umap(places, edges, PLACING.iterations, seed=seed, **run)
-    return _uncover(places.astype(np.float64), held.astype(np.float64), rng)
+    return places.astype(np.float64)
 
 
 def _weighed(known: NDArray[np.float32], others: NDArray[np.float32], near: NDArray[np.int64], threads: int) -> Edges:
@@ -99,17 +95,3 @@ def _weighed(known: NDArray[np.float32], others: NDArray[np.float32], near: NDAr
         # bipartite: a point and a fitted one of the same number are two.
         often = compute_membership_strengths(near.astype(np.int32), apart, sigmas, rhos, bipartite=True)[2]
     return anchoring_edges(near, often)
-
-
-def _uncover(places: NDArray[np.float64], held: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Move placed points that lie within COVERED of another by about twice that, so that one can point at each."""
-    from scipy.spatial import cKDTree
-
-    least = COVERED * float(np.ptp(held, axis=0).max())
-    for _ in range(3):
-        gap = cKDTree(np.concatenate([held, places])).query(places, 2)[0][:, 1]
-        covered = np.flatnonzero(gap < least)
-        if not len(covered):
-            break
-        places[covered] += rng.normal(scale=2 * least, size=(len(covered), 2))
-    return places

@@ -19,6 +19,7 @@ from atlas.layouts.place import (
     begin_umap,
     fill_unit_square,
     mark_outliers,
+    part_close,
     place_by_pacmap,
     place_by_pca,
     place_by_tsne,
@@ -108,7 +109,8 @@ def compute_layout(
             )
     if not np.isfinite(plane).all():
         raise LayoutError(f"{method} did not converge on {where}: try another method or seed")
-    return _assemble(survey, plane if start is None else turn_onto(plane, start[survey.distinct]), fitted, engine)
+    turned = plane if start is None else turn_onto(plane, start[survey.distinct])
+    return _assemble(survey, turned, fitted, engine, recipe)
 
 
 def _points(source: Rows, where: str, metric: Metric, recipe: _Recipe) -> tuple[Survey, NDArray[np.float32]]:
@@ -173,13 +175,18 @@ def _told(
     return label, (label >= 0) & (prediction >= 0) & (label != prediction) if rows.aligned else None
 
 
-def _assemble(survey: Survey, plane: NDArray[np.float64], fitted: NDArray[np.bool_], engine: str) -> Layout:
+def _assemble(
+    survey: Survey, plane: NDArray[np.float64], fitted: NDArray[np.bool_], engine: str, recipe: _Recipe
+) -> Layout:
     """Scale the distinct rows' places and hand them on to their copies."""
     distinct = survey.distinct
     outlier = mark_outliers(plane)
     positions = np.full((len(survey.first), 2), np.nan, np.float32)
     state = np.full(len(survey.first), OUTLIER, np.uint8)
-    positions[distinct] = fill_unit_square(plane, outlier)
+    places = fill_unit_square(plane, outlier)
+    if recipe.method != "pca" and not recipe.line:  # there x and y are values of their own
+        places[~outlier] = part_close(places[~outlier], seed=recipe.seed, threads=recipe.threads)
+    positions[distinct] = places
     state[distinct] = np.where(outlier, OUTLIER, np.where(fitted, FITTED, PLACED))
     copies = np.flatnonzero((survey.first >= 0) & (survey.first != np.arange(len(survey.first))))
     first = survey.first[copies]

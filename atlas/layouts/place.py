@@ -22,6 +22,9 @@ FEW, EPOCHS_OF_FEW, EPOCHS = 10_000, 500, 120
 0.081 after umap-learn's 200, which take 5 s of processor time more; its own descent keeps 0.064."""
 UMAP_SPREAD = 2.5
 """The standard deviation of x at UMAP's start, which umap-learn makes 10 wide."""
+CLOSE, PARTINGS = 1e-4, 8
+"""Points nearer than this, in the unit square, are parted, in so many rounds. Of a million evenly strewn at random 3 %
+would be; the grid of t-SNE's forces does not resolve such distances."""
 FAR = 3.0
 """An outlier lies beyond so many times the distance within which 90 % of the points lie: 6.4 standard deviations of
 a Gaussian, 2.8 radii of an evenly filled disc."""
@@ -167,3 +170,32 @@ def fill_unit_square(plane: NDArray[np.float64], outlier: NDArray[np.bool_]) -> 
     placed = ((plane - lowest) / side + (1 - extent / side) / 2).astype(np.float32)
     placed[~outlier] = placed[~outlier].clip(0, 1)  # against the last bit of rounding
     return placed
+
+
+def part_close(places: NDArray[np.float32], *, seed: int, threads: int) -> NDArray[np.float32]:
+    """Move points that lie within CLOSE of another off it, so that one can point at each. float32 (points, 2).
+
+    A point goes half of what lacks, straight away from its nearest, a few rounds long; of 100,000 on a t-SNE 2 % are
+    moved, none by more than 1.3 x CLOSE. In the unit square; where more points are than have room, some stay close.
+    """
+    from scipy.spatial import cKDTree
+
+    moved, rng = places.astype(np.float64), np.random.default_rng(seed)
+    looked_at = np.arange(len(moved))
+    for _ in range(PARTINGS):
+        gap, near = cKDTree(moved).query(moved[looked_at], 2, workers=threads)
+        own = (near[:, 0] == looked_at).astype(int)  # a point need not come first among others at its place
+        each = np.arange(len(looked_at))
+        close = gap[each, own] < CLOSE
+        if not close.any():
+            break
+        one, other, apart = looked_at[close], near[each, own][close], gap[each, own][close]
+        turn = rng.uniform(0, 2 * np.pi, len(one))
+        away = np.where(
+            (apart > 1e-3 * CLOSE)[:, None],
+            (moved[one] - moved[other]) / np.maximum(apart, 1e-300)[:, None],
+            np.stack([np.cos(turn), np.sin(turn)], axis=1),
+        )
+        moved[one] += 0.5 * (1.25 * CLOSE - apart)[:, None] * away
+        looked_at = np.union1d(one, other)
+    return moved.astype(np.float32).clip(0, 1)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 BLOCK_BYTES = 32 * 2**20
 """Bytes of one block in float64: two or three stay in memory at once, and a read is long enough to be quick."""
-RESIDENT_BYTES = 2**29
+RESIDENT_BYTES = 2**30
 """Rows that take no more than this, as they are stored, are read once and kept; larger ones are read at each pass."""
 
 

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from atlas.errors import AtlasError, LayoutError
 from atlas.layouts import compute_layout
 from atlas.layouts.neighbors import find_neighbors
-from atlas.layouts.place import _start, fill_unit_square, mark_outliers
+from atlas.layouts.place import CLOSE, _start, fill_unit_square, mark_outliers, part_close
 from atlas.records import LayerShape, Layout
 from atlas.storage.parts import ImageTable, LayerRows, LayerSpec, Part
 from atlas.storage.store import ActivationStore, open_store
@@ -325,3 +325,19 @@ def test_a_start_at_one_place_is_spread_about_it_and_one_on_a_line_keeps_its_ord
         layout = compute_layout(x, method=method, start=np.full((200, 2), 0.5), device="cpu")
         assert np.isfinite(layout.positions).all()
         assert len(np.unique(layout.positions, axis=0)) == 200
+
+
+def test_points_on_one_another_are_parted_and_all_others_stay() -> None:
+    rng = np.random.default_rng(0)
+    heap = np.repeat(rng.uniform(0.1, 0.9, (40, 2)), 6, axis=0)  # six at each place
+    pair = np.array([[0.0, 0.0], [2e-5, 0.0]])  # at the border: nothing leaves the square
+    alone = np.stack(np.meshgrid(np.arange(0.05, 1, 0.1), np.arange(0.05, 1, 0.1)), axis=-1).reshape(-1, 2)
+    places = np.concatenate([heap, pair, alone]).astype(np.float32)
+    parted = part_close(places, seed=0, threads=1)
+    gap = np.linalg.norm(parted[:, None].astype(np.float64) - parted[None], axis=2) + 9 * np.eye(len(parted))
+    assert (gap.min(axis=1) < CLOSE).mean() < 0.01
+    assert np.abs(parted - places).max() < 5 * CLOSE
+    assert parted.min() >= 0
+    far = np.linalg.norm(places[:, None] - places[None], axis=2) + 9 * np.eye(len(places)) > CLOSE
+    np.testing.assert_array_equal(parted[far.all(axis=1)], places[far.all(axis=1)])
+    np.testing.assert_array_equal(parted, part_close(places, seed=0, threads=2))
