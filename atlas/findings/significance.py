@@ -21,6 +21,11 @@ def adjust(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.minimum(adjusted, 1)
 
 
+MOST_FREEDOM = 6.0
+"""Degrees of freedom that the prior of the variances is trusted with: among 60 candidates of 3 networks its own fit is
+often infinite by chance, and then 2.4 times as many p-values are under 0.001 as should be."""
+
+
 @dataclass(frozen=True)
 class Surprise:
     """t float64 (candidates,), how many standard errors above what was expected, and its one-sided p (candidates,)."""
@@ -43,11 +48,9 @@ def against_retraining(recipe: NDArray[np.float64], seen: NDArray[np.float64], l
     freedom = networks - 1
     spread = np.maximum(recipe.var(axis=0, ddof=1), least)
     prior, prior_freedom = shrunk(spread, freedom)
-    if np.isinf(prior_freedom):
-        variance, total = np.full_like(spread, prior), float(freedom * len(spread))
-    else:
-        variance = (prior_freedom * prior + freedom * spread) / (prior_freedom + freedom)
-        total = min(prior_freedom + freedom, float(freedom * len(spread)))
+    prior_freedom = min(prior_freedom, MOST_FREEDOM)
+    variance = (prior_freedom * prior + freedom * spread) / (prior_freedom + freedom)
+    total = prior_freedom + freedom
     t = (seen - recipe.mean(axis=0)) / np.sqrt(np.maximum(variance, least) * (1 + 1 / networks))
     return Surprise(t, student.sf(t, total))
 
