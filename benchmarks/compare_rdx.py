@@ -85,3 +85,49 @@ def binary_success(groups: list[Any], closer: Any, other: Any) -> float:
         inside = (closer[np.ix_(group, group)] < other[np.ix_(group, group)])[off]
         won, pairs = won + int(inside.sum()), pairs + len(inside)
     return won / max(1, pairs)
+
+
+def reproduce(seed: int = 0) -> dict[str, float]:
+    """The paper's experiment on known differences, on scikit-learn's digits: a network that was taught 4 and 9 as one.
+
+    The paper: against an expert, RDX's explanations of what such a network holds closer are 4s beside 9s, and their BSR
+    is near 1. Its network (two 5 x 5 convolutions of 32 and 64 channels, batch normalisation, global pooling), its
+    settings; not its data (MNIST, 500 a class: here 1,797 digits of 8 x 8, enlarged to 16) nor its checkpoints.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    labels = digits.target
+    expert = _taught(digits.images, labels, seed)
+    merged = _taught(digits.images, np.where(labels == 4, 9, labels), seed + 1)
+    ranks = {"A": neighbor_ranks(expert), "B": neighbor_ranks(merged)}
+    shown = [one.images for one in explain(expert, merged, seed=seed) if one.closer_in == "B"]
+    both = [np.isin(labels[images], (4, 9)).all() and len(set(labels[images])) == 2 for images in shown]
+    return {
+        "explanations of 4s beside 9s": float(np.mean(both)),
+        "images that are 4 or 9": float(np.isin(labels[np.concatenate(shown)], (4, 9)).mean()),
+        "BSR": binary_success(shown, ranks["B"], ranks["A"]),
+    }
+
+
+def _taught(images: Any, labels: Any, seed: int) -> Any:
+    """The pooled vectors (images, 64) of the paper's network after 12 epochs on these labels."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    torch.manual_seed(seed)
+    seen = functional.interpolate(torch.tensor(images[:, None] / 16, dtype=torch.float32), scale_factor=2)
+    parts: list[Any] = []
+    for inside, outside in ((1, 32), (32, 64)):
+        parts += [nn.Conv2d(inside, outside, 5, padding=2), nn.BatchNorm2d(outside), nn.ReLU(), nn.MaxPool2d(2)]
+    body, head = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten()), nn.Linear(64, 10)
+    descent = torch.optim.Adam([*body.parameters(), *head.parameters()], 2e-3)
+    truth = torch.as_tensor(labels)
+    for _ in range(12):
+        for rows in torch.randperm(len(seen)).split(64):
+            descent.zero_grad()
+            functional.cross_entropy(head(body(seen[rows])), truth[rows]).backward()
+            descent.step()
+    with torch.inference_mode():
+        return body.eval()(seen).numpy()
