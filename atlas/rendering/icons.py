@@ -53,11 +53,12 @@ def render_icons(
     """Render the feature visualisation of each direction of a layer, and score it.
 
     directions: (n, channels), such as cells' mean activations, on the activations' own scale. size: pixels a side.
-    steps: "auto" is 24 for "batched" and 128 for "lucent", 3/8 of it with `starts`. starts: uint8 (n, s, s, 3),
-    pictures to start from, such as the icons of the cells above, `faded`. mean: (channels,), the layer's mean
-    activation; with it an icon shows what sets its cell apart from the others ("batched" only). tap: which side of the
-    layer the directions are of. batch: icons at a time; "auto" measures what fits into `memory` (GB; "auto" is 1 on a
-    processor, half of what is free on a GPU), and either is halved when memory runs out.
+    steps: "auto" is 24 for "batched" and 128 for "lucent", with `starts` a third of that, 8 and 42; a number is taken
+    as it is, with `starts` too. starts: uint8 (n, s, s, 3), pictures to start from, such as the icons of the cells
+    above, `faded`. mean: (channels,), the layer's mean activation; with it an icon shows what sets its cell apart from
+    the others ("batched" only). tap: which side of the layer the directions are of. batch: icons at a time; "auto"
+    measures what fits into `memory` (GB; "auto" is 1 on a processor, half of what is free on a GPU), and either is
+    halved when memory runs out.
     deterministic: the same bits for the same call on the same machine, however often it was interrupted; on the CPU.
     cache: a folder where each finished icon is kept and looked up by a hash of all that made it. progress is called as
     ("icons", done, n). An icon depends on its direction and the seed, not on the others.
@@ -362,4 +363,4 @@ def _steps(steps: int | str, backend: Backend, started: bool) -> int:
     if steps != "auto":
         return _checked_count(steps, "steps", 1)
     whole = DEFAULT_STEPS[_checked_backend(backend)]
-    return whole * 3 // 8 if started else whole
+    return whole // 3 if started else whole

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from atlas.models.light import DARKEST, colour_root
 
-_KEPT_CONTRAST, _KEPT_CYCLES = 0.7, 32.0
+_KEPT_CONTRAST, _KEPT_CYCLES = 0.9, 32.0
 
 
 class FourierPictures:
@@ -106,9 +106,9 @@ _FADED_TOGETHER = 64  # icons: what is needed beside them does not grow with the
 
 
 def faded(icons: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Icons (n, size, size, 3) as starts for finer ones: at 0.7 of their contrast, less of their finest detail.
+    """Icons (n, size, size, 3) as starts for finer ones: at 0.9 of their contrast, less of their finest detail.
 
-    A wave of f cycles a side keeps 0.7 exp(-(f / 32)² / 2): rendering adds contrast and detail to its start.
+    A wave of f cycles a side keeps 0.9 exp(-(f / 32)² / 2): rendering adds contrast and detail to its start.
     """
     if len(icons) > _FADED_TOGETHER:
         parts = range(0, len(icons), _FADED_TOGETHER)
