@@ -120,5 +120,9 @@ def _choose_layers(atlases: Sequence[Atlas], layers: Sequence[str]) -> list[str]
 def _titles(atlases: Sequence[Atlas], layers: Sequence[str]) -> list[str]:
     """The atlases' names, with the layer where that tells equal ones apart, with a number where nothing does."""
     names = [atlas.path.resolve().stem for atlas in atlases]
-    full = [name if names.count(name) == 1 else f"{name} {layer}" for name, layer in zip(names, layers, strict=True)]
+    alike = len(set(layers)) == 1
+    full = [
+        name if alike or names.count(name) == 1 else f"{name} {layer}"
+        for name, layer in zip(names, layers, strict=True)
+    ]
     return [name if full.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(full)]
