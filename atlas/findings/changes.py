@@ -21,7 +21,6 @@ from atlas.findings.contrasts import (
     compare_parts,
 )
 from atlas.findings.groups import NEAR, halves
-from atlas.findings.significance import adjust
 from atlas.findings.telling import Telling, tell
 
 FEWEST_TESTED = 4 * NEAR
@@ -121,7 +120,7 @@ def find_changes(
     sides = Sides(tuple(accounts[:-1]), accounts[-1])
     group = None if labels is None else np.asarray(labels, np.int64)
     found = _candidates(sides, group, len(class_names))
-    adjusted = adjust(np.array([candidate.p for candidate in found]))
+    adjusted = _adjusted([candidate.p for candidate in found])
     order = np.argsort([candidate.p for candidate in found], kind="stable")
     told = [_change(found[i], float(adjusted[i]), sides, group, class_names) for i in order if adjusted[i] <= level]
     below = [i for i in order if adjusted[i] > level][:BELOW]
@@ -160,6 +159,13 @@ def _candidates(sides: Sides, group: NDArray[np.int64] | None, classes: int) -> 
         found += compare_classes(sides, group, classes)
         found += compare_parts(sides, group, classes)
     return found + compare_clusters(sides, _cluster_count(sides, classes if labelled else 0), pairs=not labelled)
+
+
+def _adjusted(p: Sequence[float]) -> NDArray[np.float64]:
+    """p-values after Benjamini and Hochberg 1995."""
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(np.clip(p, 0, 1))) if len(p) else np.zeros(0)
 
 
 def _cluster_count(sides: Sides, classes: int) -> int:

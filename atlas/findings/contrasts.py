@@ -127,13 +127,15 @@ def compare_classes(sides: Sides, group: NDArray[np.int64], count: int) -> list[
     if not len(pairs):
         return []
     seen = np.stack([figures(account) for account in sides.accounts])
-    if len(sides.recipe) > 1:
+    kept = np.flatnonzero((np.sin(seen) ** 2).mean(axis=0) >= MIXED)
+    if len(sides.recipe) > 1:  # the pairs that are not kept help to know how much variances vary
         surprise = against_retraining(seen[:-1], seen[-1], LEAST_VARIANCE)
     else:
-        drawn = np.stack([figures(sides.b, w) - figures(sides.a, w) for w in sides.weights()])
+        pairs, seen, kept = pairs[kept], seen[:, kept], np.arange(len(kept))
+        drawn = np.stack([figures(sides.b, weights) - figures(sides.a, weights) for weights in sides.weights()])
         surprise = against_sampling(seen[1] - seen[0], drawn)
     found = []
-    for i in np.flatnonzero((np.sin(seen) ** 2).mean(axis=0) >= MIXED):
+    for i in kept:
         groups = tuple(np.flatnonzero(group == one) for one in pairs[i])
         kind: Kind = "merged" if surprise.t[i] > 0 else "split"
         p = 2 * min(surprise.p[i], 1 - surprise.p[i])
