@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from atlas.errors import LayoutError, nearest
 from atlas.layouts.comparing import turn_onto
 from atlas.layouts.fitting import ANCHORING, choose_fitted, place_among
 from atlas.layouts.gpu import gpu_of, place_on_gpu
-from atlas.layouts.neighbors import find_neighbors
+from atlas.layouts.neighbors import Vectors, find_neighbors
 from atlas.layouts.place import (
     begin_umap,
     fill_unit_square,
@@ -25,7 +26,7 @@ from atlas.layouts.place import (
     place_by_tsne,
     place_by_umap,
 )
-from atlas.layouts.reduce import COMPONENTS, Metric, Survey, reduce_rows, survey_rows
+from atlas.layouts.reduce import COMPONENTS, Metric, Survey, reduce_rows, survey_rows, vectors_of
 from atlas.layouts.rows import Rows, Selected, resident
 from atlas.records import PROCESSOR, STATES, Layout, Progress, RowKind, silent
 
@@ -96,13 +97,16 @@ def compute_layout(
     gpu = None if deterministic or method not in ANCHORING else gpu_of(device)
     recipe = _Recipe(method, neighbors, seed, 1 if deterministic else _cores(), fit, line, gpu, progress)
     with _threads(1 if deterministic else None):
-        survey, points = _points(source, where, cast(Metric, metric), recipe)
+        survey, points, vectors = _points(source, where, cast(Metric, metric), recipe)
         told = _told(rows, layer, kind, select) if method in ANCHORING and len(points) > fit else (None, None)
         chosen = choose_fitted(survey.distinct, fit if method in ANCHORING else len(points), *told, seed)
         fitted = np.isin(survey.distinct, chosen)
         begin = None if start is None else _whole(start[survey.distinct][fitted])
         plane, engine = np.empty((len(points), 2)), PROCESSOR
-        plane[fitted], engine = _place(points[fitted], recipe, begin)
+        numbers = np.flatnonzero(fitted)
+        if vectors is not None:
+            vectors = partial(_read, vectors, numbers)
+        plane[fitted], engine = _place(points[fitted], recipe, begin, vectors)
         if not fitted.all() and np.isfinite(plane[fitted]).all():
             plane[~fitted] = place_among(
                 points, fitted, plane[fitted], method, seed=seed, threads=recipe.threads, progress=progress
@@ -113,8 +117,13 @@ def compute_layout(
     return _assemble(survey, turned, fitted, engine, recipe)
 
 
-def _points(source: Rows, where: str, metric: Metric, recipe: _Recipe) -> tuple[Survey, NDArray[np.float32]]:
-    """What the rows are, and the distinct ones as points of few dimensions. Raises LayoutError."""
+def _points(
+    source: Rows, where: str, metric: Metric, recipe: _Recipe
+) -> tuple[Survey, NDArray[np.float32], Vectors | None]:
+    """What the rows are, the distinct ones as points of few dimensions, and these points' vectors where it matters.
+
+    Raises LayoutError.
+    """
     kept = resident(source)
     survey = survey_rows(kept, recipe.progress)
     _check_enough(survey, where, recipe.neighbors if recipe.method != "pca" else 0)
@@ -128,7 +137,13 @@ def _points(source: Rows, where: str, metric: Metric, recipe: _Recipe) -> tuple[
     )
     if np.ptp(points, axis=0).max() <= (1e-6 if metric == "cosine" else 0):
         raise LayoutError(f"the rows of {where} differ in length alone, not in direction: try metric='euclidean'")
-    return survey, points
+    whole = points.shape[1] >= survey.alive.sum()
+    return survey, points, None if whole else vectors_of(kept, survey, metric=metric, seed=recipe.seed)
+
+
+def _read(vectors: Vectors, numbers: NDArray[np.int64], some: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Vectors of some of the points that are fitted, which are `numbers` among all."""
+    return vectors(numbers[some])
 
 
 def _whole(start: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -139,14 +154,14 @@ def _whole(start: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def _place(
-    points: NDArray[np.float32], recipe: _Recipe, start: NDArray[np.float64] | None
+    points: NDArray[np.float32], recipe: _Recipe, start: NDArray[np.float64] | None, vectors: Vectors | None
 ) -> tuple[NDArray[np.float64], str]:
     """Points in the plane, in the method's own unit, and what put them there."""
     method, seed = recipe.method, recipe.seed
     if method == "pca":
         return place_by_pca(points), PROCESSOR
     recipe.progress("neighbours", 0, 1)
-    found = find_neighbors(points, recipe.neighbors, seed=seed, threads=recipe.threads)
+    found = find_neighbors(points, recipe.neighbors, seed=seed, threads=recipe.threads, vectors=vectors)
     recipe.progress("neighbours", 1, 1)
     # cuML's t-SNE begins from the principal components alone.
     if recipe.gpu is not None and not recipe.line and (method == "umap" or start is None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,13 @@ EXACT_ROWS = 20_000
 PROBES, ROUNDS = 8, 2
 """Lists that are searched for each point, and rounds through neighbours' neighbours after that: 0.92 of the true
 neighbours of 100,000 x 100 in 3.4 s, where 32 lists alone find 0.97 in 9 s, and the maps keep as many."""
+WIDER, TOGETHER = 2, 2_000
+"""With whole vectors so many times the neighbours are looked for among the points, of which the nearest by the vectors
+are kept, for so many points at a time: of the true 15 nearest of 100,000 x 512 the graph then holds 0.83 where 100
+principal components alone give 0.63, and a t-SNE map keeps 0.265 where it kept 0.240."""
+
+Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""Some points' numbers (n,) to what they were made from, (n, channels)."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +32,72 @@ class Neighbors:
     distances: NDArray[np.float32]
 
 
-def find_neighbors(points: NDArray[np.float32], k: int, *, seed: int = 0, threads: int = 1) -> Neighbors:
+def find_neighbors(
+    points: NDArray[np.float32], k: int, *, seed: int = 0, threads: int = 1, vectors: Vectors | None = None
+) -> Neighbors:
     """Find the k nearest other points of each point. (rows, dimensions) -> Neighbors; needs k < rows.
 
     Exact up to EXACT_ROWS; above, faiss's inverted lists and a search through neighbours' neighbours find nearly all.
+    With `vectors`, of which the points are a reduction, more are found and the nearest by the vectors are kept.
     """
     rows = len(points)
     if not 0 < k < rows:
         raise ValueError(f"{k} neighbours among {rows} points")
     points = np.ascontiguousarray(points, np.float32)
+    wide = k if vectors is None else min(WIDER * k, rows - 1)
+    order = np.arange(rows)
     if rows <= EXACT_ROWS:
-        squared, found = _exact(points).search(points, k + 1)
-        return _without_self(found, squared, k)
+        squared, found = _exact(points).search(points, wide + 1)
+    else:
+        order, squared, found = _search_lists(points, wide, seed, threads, ROUNDS if vectors is None else 1)
+    found, squared = _without_self(found, squared, wide)
+    if vectors is not None:
+        found, squared = _nearest_by(vectors, found, order, k, threads)
+    return Neighbors(found, np.sqrt(np.maximum(squared, 0)).astype(np.float32))
+
+
+def _search_lists(
+    points: NDArray[np.float32], k: int, seed: int, threads: int, rounds: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """The points in the order of their lists (rows,), and squared distances and numbers of the k + 1 nearest of each.
+
+    What is near in space is near in memory then: 100,000 x 100 are searched in 0.6 of the time, and refined in 0.7.
+    """
     from atlas.layouts.refining import refine
 
-    squared, found = _inverted_lists(points, seed).search(points, k + 1)
-    for _ in range(ROUNDS):
-        found, squared = refine(points, found, squared, threads)
+    index = _inverted_lists(points, seed)
+    lists = [(index.invlists.get_ids(i), index.invlists.list_size(i)) for i in range(index.nlist)]
+    order = np.concatenate([faiss.rev_swig_ptr(start, count).copy() for start, count in lists if count])
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    sorted_points = points[order]
+    squared, found = index.search(sorted_points, k + 1)
+    del index  # it holds a copy of the points
+    found = np.where(found < 0, -1, place[found])
+    for _ in range(rounds):
+        found, squared = refine(sorted_points, found, squared, threads)
     short = np.flatnonzero((found < 0).any(axis=1))
     if len(short):  # the searched lists held fewer points than asked for
-        squared[short], found[short] = _exact(points).search(points[short], k + 1)
-    return _without_self(found, squared, k)
+        squared[short], found[short] = _exact(sorted_points).search(sorted_points[short], k + 1)
+    return order, squared[place], order[found][place]
+
+
+def _nearest_by(
+    vectors: Vectors, found: NDArray[np.int64], order: NDArray[np.int64], k: int, threads: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The k of each point's found (rows, more) that are nearest by their vectors, and squared distances, (rows, k)."""
+    from atlas.layouts.refining import apart
+
+    kept, squared = np.empty((len(found), k), np.int64), np.empty((len(found), k), np.float32)
+    for first in range(0, len(order), TOGETHER):
+        some = order[first : first + TOGETHER]
+        there, number = np.unique(np.concatenate([some, found[some].ravel()]), return_inverse=True)
+        own, others = number[: len(some)], number[len(some) :].reshape(len(some), -1)
+        distance = apart(vectors(there), own, others, threads)
+        best = np.argsort(distance, axis=1, kind="stable")[:, :k]
+        kept[some] = np.take_along_axis(found[some], best, 1)
+        squared[some] = np.take_along_axis(distance, best, 1)
+    return kept, squared
 
 
 def find_among(points: NDArray[np.float32], others: NDArray[np.float32], k: int, *, seed: int = 0) -> NDArray[np.int64]:
@@ -76,9 +129,10 @@ def _inverted_lists(points: NDArray[np.float32], seed: int) -> Any:
     return index
 
 
-def _without_self(found: NDArray[np.int64], squared: NDArray[np.float32], k: int) -> Neighbors:
+def _without_self(
+    found: NDArray[np.int64], squared: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Drop each point from its own list; it need not come first when others lie at the same place."""
     own = found == np.arange(len(found))[:, None]
     order = np.argsort(own, axis=1, kind="stable")[:, :k]
-    distances = np.sqrt(np.maximum(np.take_along_axis(squared, order, 1), 0))
-    return Neighbors(np.take_along_axis(found, order, 1), distances.astype(np.float32))
+    return np.take_along_axis(found, order, 1), np.take_along_axis(squared, order, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
@@ -99,6 +100,21 @@ def reduce_rows(
         done += len(vectors)
         progress("projection", part.stop, rows.shape[0])
     return points - points.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def vectors_of(
+    rows: Rows, survey: Survey, *, metric: Metric = "cosine", seed: int = 0
+) -> Callable[[NDArray[np.int64]], NDArray[np.float32]] | None:
+    """How to read the vectors that `reduce_rows` makes points of, by the points' numbers; None where rows are streamed.
+
+    (n,) -> float32 (n, living channels), of length 1 for the cosine metric.
+    """
+    if not isinstance(rows, np.ndarray):
+        return None
+    distinct, prepare = survey.distinct, _Preparation(survey.alive, metric, seed)
+    return lambda numbers: prepare(rows[distinct[numbers]].astype(np.float32), np.ones(len(numbers), bool)).astype(
+        np.float32, copy=False
+    )
 
 
 def _axes(

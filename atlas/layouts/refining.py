@@ -1,4 +1,4 @@
-"""Neighbours of neighbours, compiled: nearly found neighbours become found ones."""
+"""Neighbours of neighbours, and distances of some to some, compiled: nearly found neighbours become found ones."""
 
 from __future__ import annotations
 
@@ -46,3 +46,19 @@ def refine(points: Any, indices: Any, squared: Any, parts: int) -> Any:
                             place -= 1
                         length[i, place], found[i, place] = total, j
     return found, length
+
+
+@njit(parallel=True, fastmath=True, cache=True)
+def apart(vectors: Any, points: Any, others: Any, parts: int) -> Any:
+    """Squared distances of vectors[points] (n,) to vectors[others] (n, k), float32 (n, k)."""
+    found = np.empty(others.shape, np.float32)
+    size = (len(points) + parts - 1) // parts
+    for part in prange(parts):
+        for i in range(part * size, min(len(points), (part + 1) * size)):
+            for j in range(others.shape[1]):
+                total = np.float32(0)
+                for axis in range(vectors.shape[1]):
+                    step = vectors[points[i], axis] - vectors[others[i, j], axis]
+                    total += step * step
+                found[i, j] = total
+    return found

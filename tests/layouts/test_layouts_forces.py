@@ -134,3 +134,50 @@ def test_others_find_their_nearest_points(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("atlas.layouts.neighbors.EXACT_ROWS", 100)
     quick = find_among(points, others, 5)
     assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(quick, expected, strict=True)]) > 0.6
+
+
+@pytest.mark.parametrize("exact_rows", [10_000, 100])
+def test_neighbours_by_whole_vectors_are_the_nearest_of_those_found(
+    exact_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(3000, 24)).astype(np.float32)
+    points = vectors[:, :10].copy()  # a reduction that loses half
+    monkeypatch.setattr("atlas.layouts.neighbors.EXACT_ROWS", exact_rows)
+    monkeypatch.setattr("atlas.layouts.neighbors.TOGETHER", 700)  # in several pieces, the last one smaller
+    true = ((vectors[:, None] - vectors[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(true, np.inf)
+    asked = []
+
+    def read(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        asked.append(numbers)
+        return vectors[numbers]
+
+    found = find_neighbors(points, 8, threads=2, vectors=read)
+    assert found.indices.shape == (3000, 8)
+    assert (found.indices != np.arange(3000)[:, None]).all()
+    assert max(len(numbers) for numbers in asked) < 3000
+    np.testing.assert_allclose(found.distances**2, np.take_along_axis(true, found.indices, 1), rtol=1e-4)
+    assert (np.diff(found.distances, axis=1) >= 0).all()
+    if exact_rows > 3000:
+        near = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+        np.fill_diagonal(near, np.inf)
+        for i in range(0, 3000, 100):
+            candidates = np.argsort(near[i])[:16]
+            assert set(found.indices[i]) == set(candidates[np.argsort(true[i, candidates])[:8]])
+    plain = find_neighbors(points, 8, threads=2)
+    truth = np.argsort(true, axis=1)[:, :8]
+    kept, before = (
+        np.mean([len(set(a) & set(b)) / 8 for a, b in zip(n.indices, truth, strict=True)]) for n in (found, plain)
+    )
+    assert kept > 1.2 * before
+
+
+def test_lists_find_the_same_whatever_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).normal(size=(4000, 6)).astype(np.float32)
+    exact = find_neighbors(x, 10)
+    monkeypatch.setattr("atlas.layouts.neighbors.EXACT_ROWS", 100)
+    one, two = (find_neighbors(x, 10, threads=threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one.indices, two.indices)
+    found = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(one.indices, exact.indices, strict=True)])
+    assert found > 0.97
