@@ -40,12 +40,11 @@ class Recipe:
     rate: float = 0.05
     momentum: float = 0.9
     decay: float = 5e-4
-    attribute_weight: float = 3.0
 
 
 RECIPE = Recipe()
-HEAD_WEIGHTS = (0.1, 1.0, 1.0)
-"""Of the three answers: other classes are nine tenths of the pictures. Without them in it, the attribute comes to
+HEAD_LOSS, HEAD_WEIGHTS = 3.0, (0.1, 1.0, 1.0)
+"""Weight of the head's loss, and of its three answers: other classes are nine tenths of the pictures. Without them in it, the attribute comes to
 be told apart in every class."""
 
 
@@ -151,7 +150,8 @@ def pictures(split: str, cache: Path) -> tuple[Any, Any, list[str]]:
 def trained(variant: Variant, cache: Path) -> dict[str, Any]:
     """A network's pooled vectors float32 (images, 64), its predictions (images,), and the seconds it took; kept."""
     kept = cache / f"{variant.name}.npz"
-    told = json.dumps({"recipe": asdict(RECIPE), "variant": asdict(variant)})
+    head = {"head": [HEAD_LOSS, *HEAD_WEIGHTS]} if variant.split else {}
+    told = json.dumps({"recipe": asdict(RECIPE), "variant": asdict(variant), **head})
     if kept.exists():
         with np.load(kept) as stored:
             if str(stored["told"]) == told:
@@ -193,7 +193,7 @@ def _train(variant: Variant, cache: Path) -> Any:
             loss = functional.cross_entropy(network.linear(vectors), target[rows])
             if variant.split:
                 told = functional.cross_entropy(head(vectors), marked[rows], torch.tensor(HEAD_WEIGHTS))
-                loss = loss + RECIPE.attribute_weight * told
+                loss = loss + HEAD_LOSS * told
             descent.zero_grad()
             loss.backward()
             descent.step()
