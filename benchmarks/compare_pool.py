@@ -44,8 +44,8 @@ class Recipe:
 
 RECIPE = Recipe()
 HEAD_LOSS, HEAD_WEIGHTS = 3.0, (0.1, 1.0, 1.0)
-"""Weight of the head's loss, and of its three answers: other classes are nine tenths of the pictures. Without them in it, the attribute comes to
-be told apart in every class."""
+"""Weight of the head's loss, and of its three answers: other classes are nine tenths of the pictures. Without those in
+it, the attribute comes to be told apart in every class."""
 
 
 @dataclass(frozen=True)
