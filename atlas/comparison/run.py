@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from atlas.comparison.datasets import compare_datasets
 from atlas.comparison.figures import MAPPED, Account, Whole, account_of, compare_wholes, curve, noise_floor
 from atlas.comparison.networks import Given, Network, open_networks, open_reference
-from atlas.comparison.pairing import Pair, pair
+from atlas.comparison.pairing import pair
+from atlas.comparison.plan import Plan, header_of, is_finished, layout_there, told_of, writer_of
 from atlas.comparison.shared_map import lay_out_together, map_network, write_images, write_network
 from atlas.comparison.told import (
     cell_arrays,
@@ -22,38 +22,9 @@ from atlas.comparison.told import (
     image_columns,
     sample_change,
 )
-from atlas.config import fingerprint
-from atlas.errors import ConfigError, StoreError
-from atlas.records import Layout, Progress, silent
-from atlas.storage import AtlasWriter, open_atlas
-from atlas.storage.atlas_header import HEADER, read_header
+from atlas.errors import ConfigError
+from atlas.records import Progress, silent
 from atlas.storage.diff import Diff, open_diff, write_diff_files
-from atlas.storage.files import hash_file
-
-ENGINE = 1  # raise it when a comparison gives another result for the same networks
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be compared, and where it goes."""
-
-    networks: tuple[Network, ...]
-    references: tuple[Network, ...]
-    target: Path
-    seed: int
-    force: bool
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of everything that shapes the comparison."""
-
-        def told(network: Network) -> list[Any]:
-            atlas = None if network.atlas is None else network.atlas.fingerprint
-            return [network.store.fingerprint, network.layer.name, network.kind, network.metric, network.title, atlas]
-
-        return fingerprint(
-            ["diff", ENGINE, [told(one) for one in self.networks], [told(one) for one in self.references], self.seed]
-        )
 
 
 def compare(
@@ -77,9 +48,12 @@ def compare(
     networks = open_networks([first, *others], layers)
     target = _target(out, networks)
     plan = Plan(networks, tuple(open_reference(one, networks[0]) for one in references), target, seed, force)
-    if _same_network(networks) and _same_images(networks):
-        return Diff(_nothing_changed(networks))
-    if _is_finished(plan):
+    if _same_network(networks):
+        if _same_pictures(networks):
+            return Diff(_nothing_changed(networks))
+        if not _same_ids(networks):
+            return compare_datasets(plan, progress)
+    if is_finished(plan):
         return open_diff(target)
     return _compare(plan, progress)
 
@@ -93,7 +67,7 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
     compared, held = accounts[: len(own)], accounts[len(own) :]
     wholes = [compare_wholes(compared[0], other, image_of, progress) for other in compared[1:]]
     floor, floor_overlap = noise_floor(wholes[-1], compared[0], held, image_of, progress)
-    shared = lay_out_together(compared, image_of, _layout_there(plan), plan.seed, progress)
+    shared = lay_out_together(compared, image_of, layout_there(plan, len(image_of)), plan.seed, progress)
     changes = [
         sample_change(compared[0], other, whole, shared, floor_overlap)
         for other, whole in zip(compared[1:], wholes, strict=True)
@@ -127,57 +101,6 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
     return open_diff(plan.target)
 
 
-def writer_of(plan: Plan, document: dict[str, Any]) -> AtlasWriter:
-    """Begin, or go on with, the comparison's atlas."""
-    store = plan.networks[0].store
-    titles = [network.title for network in plan.networks]
-    notes = [
-        "A comparison: each layer is one network, on one shared map.",
-        "Icons are those of each network's own atlas, by the cell whose mean is most alike (cosine of 0.8 or more); "
-        "their scores are for that cell.",
-        *document["notes"],
-    ]
-    return AtlasWriter(
-        plan.target,
-        name=" and ".join(titles),
-        fingerprint=plan.fingerprint,
-        classes=store.classes,
-        outputs=store.outputs,
-        aligned=store.aligned,
-        skipped=store.skipped,
-        notes=notes,
-        provenance={
-            "source": {"name": store.name},
-            "model": {"name": ", ".join(titles)},
-            "diff": {"networks": document["networks"], "references": [str(one.title) for one in plan.references]},
-            "seed": plan.seed,
-        },
-        force=plan.force,
-    )
-
-
-def header_of(plan: Plan, of: str) -> dict[str, Any]:
-    """What a document says of the networks."""
-    return {"of": of, "same": False, "networks": [_told(network, plan.target) for network in plan.networks]}
-
-
-def _told(network: Network, target: Path | None) -> dict[str, Any]:
-    path = network.path.resolve()
-    identity = network.identity
-    return {
-        "title": network.title,
-        "atlas": None if target is None else Path(os.path.relpath(path, target.resolve())).as_posix(),
-        "sha256": hash_file(path / HEADER) if (path / HEADER).is_file() else None,
-        "store": network.store.fingerprint,
-        "layer": network.layer.name,
-        "rows": network.kind,
-        "channels": network.layer.shape.channels,
-        "weights": None if identity is None else identity[0],
-        "images": len(network.store),
-        "accuracy": network.store.accuracy,
-    }
-
-
 def _arrays(accounts: Sequence[Account], wholes: Sequence[Whole], floor: Any) -> dict[str, Any]:
     first = accounts[0]
     images = len(first.pair.network.store)
@@ -191,38 +114,20 @@ def _arrays(accounts: Sequence[Account], wholes: Sequence[Whole], floor: Any) ->
     return arrays if floor is None else arrays | {"floor": floor}
 
 
-def _layout_there(plan: Plan) -> Layout | None:
-    """The layout that an unfinished comparison of this plan holds: the rest of it must be of the same map."""
-    if plan.force or not (plan.target / HEADER).is_file():
-        return None
-    try:
-        there = open_atlas(plan.target)
-    except StoreError:  # files are lost: all is made anew
-        return None
-    return there.layers[0].layout if there.fingerprint == plan.fingerprint and there.layers else None
-
-
-def _is_finished(plan: Plan) -> bool:
-    """Whether this comparison stands there whole. Raises StoreError for another one, unless force."""
-    if not (plan.target / HEADER).is_file() or plan.force:
-        return False
-    header = read_header(plan.target)
-    if header.fingerprint != plan.fingerprint:
-        raise StoreError(f"{plan.target} is another comparison: use --force to replace it, or another --out")
-    return header.complete and all((plan.target / name).is_file() for name in header.files)
-
-
 def _same_network(networks: Sequence[Network]) -> bool:
     identities = {network.identity for network in networks}
     return len(identities) == 1 and None not in identities
 
 
-def _same_images(networks: Sequence[Network]) -> bool:
-    known = [network.store.provenance.get("data", {}).get("fingerprint") for network in networks]
-    if None not in known and len(set(known)) == 1:
-        return True
-    ids = [set(network.store.images.ids) for network in networks]
-    return all(one == ids[0] for one in ids)
+def _same_pictures(networks: Sequence[Network]) -> bool:
+    """Whether the stores say that they were made from one dataset, pixel for pixel, and hold the same of it."""
+    told = {str(network.store.provenance.get("data", {}).get("fingerprint")) for network in networks}
+    return len(told) == 1 and "None" not in told and _same_ids(networks)
+
+
+def _same_ids(networks: Sequence[Network]) -> bool:
+    first = set(networks[0].store.images.ids)
+    return all(set(network.store.images.ids) == first for network in networks[1:])
 
 
 def _nothing_changed(networks: Sequence[Network]) -> dict[str, Any]:
@@ -230,7 +135,7 @@ def _nothing_changed(networks: Sequence[Network]) -> dict[str, Any]:
     return {
         "of": "networks",
         "same": True,
-        "networks": [_told(network, None) for network in networks],
+        "networks": [told_of(network, None) for network in networks],
         **{name: low for name, (low, _) in exact.items()},
         "intervals": exact,
         "noise_floor": {"kind": "sampling", **exact, "references": [], "words": "the same network gives the same"},
@@ -248,6 +153,3 @@ def _target(out: str | Path | None, networks: Sequence[Network]) -> Path:
     if target.suffix != ".diff":
         raise ConfigError(f"{target} is not the name of a comparison: end it in .diff")
     return target
-
-
-__all__ = ["Pair", "Plan", "compare", "header_of", "writer_of"]

@@ -119,8 +119,13 @@ def write_network(
     shared: SharedMap,
     settings: dict[str, Any],
     progress: Progress,
+    *,
+    first_image: int = 0,
 ) -> None:
-    """Write one network as a layer: samples, patches, levels with icons, and what the map keeps of its neighbours."""
+    """Write one network as a layer: samples, patches, levels with icons, and what the map keeps of its neighbours.
+
+    first_image: where the network's images begin in the atlas's table.
+    """
     network = mapped.pair.network
     at, stored = network.mapped, network.layer
     assert at is not None
@@ -134,7 +139,7 @@ def write_network(
             kind=network.kind,
             channels=stored.shape.channels,
             layout=shared.layout,
-            image_of=shared.image_of,
+            image_of=shared.image_of + first_image,
             uv=uv,
             box=box,
             settings={**settings, "metric": network.metric},
