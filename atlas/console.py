@@ -85,7 +85,8 @@ def say_diff(diff: Diff) -> None:
             low, high = floor[name]
             print(f"  {name:<17} {told[name]:.3f}  ({said}: {low:.3f} to {high:.3f})")
     if told["of"] == "datasets":
-        print(f"  mixing            {told['mixing']['value']:.3f}  (1: thoroughly mixed, 0: apart)")
+        low, high = told["mixing"]["chance"]
+        print(f"  mixing            {told['mixing']['value']:.3f}  (0: apart; chance alone: {low:.3f} to {high:.3f})")
     for point in told["curve"]:
         against = (
             f"{against} {point[key]['cka']:.3f}" for against, key in (("first", "first"), ("before", "previous"))

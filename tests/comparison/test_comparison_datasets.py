@@ -76,9 +76,12 @@ def test_the_same_distribution_is_mixed_and_has_no_changes(home: Path) -> None:
     found = compare(home / "training.atlas", home / "again.atlas", out=home / "again.diff").document
     assert found["changes"] == []
     assert found["mixing"]["value"] == pytest.approx(1, abs=0.05)
-    assert found["mixing"]["interval"][0] < 1 < found["mixing"]["interval"][1]
+    low, high = found["mixing"]["chance"]
+    assert low < 1 < high
+    assert found["mixing"]["p"] > 0.05
     new = compare(home / "training.atlas", home / "production.atlas", out=home / "x.diff").document
-    assert new["mixing"]["value"] < 0.8
+    assert new["mixing"]["value"] < 0.8 < new["mixing"]["chance"][0]
+    assert new["mixing"]["p"] == 0.005
 
 
 def test_a_stopped_one_goes_on(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
