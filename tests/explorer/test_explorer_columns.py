@@ -168,6 +168,62 @@ def _check_colours(page: Any, planted: Atlas) -> None:
     assert right > 0.95 * tried, (right, tried)
 
 
+def kept_by(planted: Atlas, passes: np.ndarray) -> int:
+    """Samples on the map whose images pass."""
+    samples = planted.layers[0].samples
+    return int(passes[samples.image[live_points(samples.positions, samples.state)]].sum())
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("home", ["server", "thinned server", "site"])
+def test_samples_are_filtered_by_columns(
+    visit: Visit, planted: Atlas, tmp_path: Path, settle: Settle, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if home == "thinned server":
+        monkeypatch.setattr(Shards.__init__, "__kwdefaults__", {**Shards.__init__.__kwdefaults__, "limit": 300})
+    rng = np.random.default_rng(0)
+    size, kind = rng.normal(100, 20, 600).round(3), rng.integers(0, 3, 600)
+    names = ["oak", "elm", "ash"]
+    rows = [{"id": one, "size": size[i], "tree": names[kind[i]]} for i, one in enumerate(planted.images.ids)]
+    path, known = write(tmp_path / "c.csv", rows[:500]), np.arange(600) < 500
+    with start_server(planted, columns=path) as handle:
+        page = visit(export(planted, tmp_path / "site", columns=path).as_uri() if home == "site" else handle.url)
+
+        def left(words: str) -> None:
+            page.locator(".status").get_by_text(words).wait_for()
+
+        page.locator("summary").get_by_text("tree", exact=True).click()
+        page.get_by_role("group", name="tree").get_by_text("elm").click()
+        wanted = known & (kind == 1)
+        left(f"{kept_by(planted, wanted):,} of 1,798 samples: tree: elm")
+        page.get_by_role("group", name="tree").get_by_text("ash").click()
+        wanted = known & (kind != 0)
+        left(f"{kept_by(planted, wanted):,} of 1,798 samples: tree: ")
+        page.locator("summary").get_by_text("size", exact=True).click()
+        page.get_by_label("size, least").fill("95.5")
+        page.get_by_label("size, least").press("Enter")
+        wanted &= size >= 95.5
+        left(f"{kept_by(planted, wanted):,} of 1,798 samples: size at least 95.5; tree: ")
+        page.get_by_label("size, most").fill(str(size[7]))
+        page.get_by_label("size, most").press("Enter")
+        wanted &= size <= size[7]  # the very value is within
+        left(f"{kept_by(planted, wanted):,} of 1,798 samples: size 95.5 to {size[7]}")
+        page.wait_for_timeout(600)
+        again = visit(page.url)
+        again.locator(".status").get_by_text(f"{kept_by(planted, wanted):,} of 1,798 samples: size 95.5 to").wait_for()
+        again.get_by_text("Show all").click()
+        again.locator(".passing").get_by_text("1,798 of 1,798 samples").wait_for()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("nonsense", ["9:1", "0:x..y", "1:77", "0:9..1;1:", "::;;,", "0:1..2..3;1:-1"])
+def test_a_broken_column_in_a_link_filters_nothing(visit: Visit, planted: Atlas, tmp_path: Path, nonsense: str) -> None:
+    rows = [{"id": one, "size": i, "tree": "oak"} for i, one in enumerate(planted.images.ids)]
+    with start_server(planted, columns=write(tmp_path / "c.csv", rows)) as handle:
+        page = visit(f"{handle.url}#where={nonsense}")
+        page.locator(".passing").get_by_text("1,798 of 1,798 samples").wait_for()
+
+
 @pytest.mark.browser
 def test_hostile_columns_stay_text(visit: Visit, hostile: Atlas, tmp_path: Path, settle: Settle) -> None:
     rows = [{"id": one, HOSTILE[0]: HOSTILE[i % len(HOSTILE)]} for i, one in enumerate(hostile.images.ids)]

@@ -103,8 +103,8 @@ function readColumns(text, header) {
       const codes = [...new Set(wanted.split(",").map(Number))].filter((code) => Number.isInteger(code) && code >= 0 && code < about.categories.length);
       if (codes.length > 0) found.set(column, { column, codes });
     } else {
-      const [low, high] = wanted.split("..").map(Number);
-      if (low <= high) found.set(column, { column, low, high });
+      const [low, high, ...more] = wanted.split("..").map(Number);
+      if (low <= high && more.length === 0) found.set(column, { column, low, high });
     }
   }
   return [...found.values()];

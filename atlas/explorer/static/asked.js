@@ -24,6 +24,18 @@ Object.assign(Explorer.prototype, {
     if (this.places?.x.length > 0) this.fit();
   },
 
+  /** Mark an image's places, and move the maps on which one of them is out of sight. */
+  async goToImage(image) {
+    await this.showPlaces(image);
+    const seen = ({ view, places }) => places.x.every((x, i) => view.isInSight(x, places.y[i]));
+    this.panes.filter(({ places }) => places?.x.length > 0).filter((pane) => !seen(pane)).forEach((pane) => this._fitPlaces(pane));
+  },
+
+  _fitPlaces({ view, places, about }) {
+    const room = 1.5 / (about.levels.at(-1)?.side ?? 8); // a single place is shown among its neighbours
+    view.fit([Math.min(...places.x) - room, Math.min(...places.y) - room, Math.max(...places.x) + room, Math.max(...places.y) + room]);
+  },
+
   /** The user's own picture: its places on the first map, null while they are sought or when it is closed. */
   showPicture(places, name) {
     this.set({ selected: null, region: [] });
@@ -51,11 +63,9 @@ Object.assign(Explorer.prototype, {
   /** Zoom to what is marked: an image's samples, the region, the selected cell; else home. */
   fit() {
     const { region, selected } = this.state;
-    if (this.panes.some(({ places }) => places?.x.length > 0)) {
-      for (const { view, places, about } of this.panes) {
-        const room = 1.5 / (about?.levels.at(-1)?.side ?? 8); // a single place is shown among its neighbours
-        if (places?.x.length > 0) view.fit([Math.min(...places.x) - room, Math.min(...places.y) - room, Math.max(...places.x) + room, Math.max(...places.y) + room]);
-      }
+    const marked = this.panes.filter(({ places }) => places?.x.length > 0);
+    if (marked.length > 0) {
+      marked.forEach((pane) => this._fitPlaces(pane));
       return;
     }
     const { view, about } = this.selectedPane;

@@ -1,11 +1,13 @@
-/* Colours of classes and numbers. Ten hues made to stay apart for colour-blind readers (Petroff 2021, arXiv
- * 2107.02270); further classes repeat them darker, then lighter. */
+/* Colours of classes and numbers. The ten hues are Petroff's (2021, arXiv 2107.02270), chosen by him to stay apart for
+ * readers of any colour vision. There are no more such hues: the classes beyond them repeat them as squares and, paler,
+ * as diamonds. */
 
 const HUES = [
-  [0x3f, 0x90, 0xda], [0xff, 0xa9, 0x0e], [0xbd, 0x1f, 0x01], [0x83, 0x2d, 0xb6], [0x94, 0xa4, 0xa2],
-  [0xa9, 0x6b, 0x59], [0xe7, 0x63, 0x00], [0x2f, 0x8f, 0x6b], [0x71, 0x75, 0x81], [0x6f, 0xc4, 0xd1],
+  [0x3f, 0x90, 0xda], [0xff, 0xa9, 0x0e], [0xbd, 0x1f, 0x01], [0x94, 0xa4, 0xa2], [0x83, 0x2d, 0xb6],
+  [0xa9, 0x6b, 0x59], [0xe7, 0x63, 0x00], [0xb9, 0xac, 0x70], [0x71, 0x75, 0x81], [0x92, 0xda, 0xdd],
 ];
-const SHADES = [[0, 0], [0, 0.35], [255, 0.5]]; // towards this grey, by this share
+const SHADES = [[0, 0], [0, 0.3], [255, 0.45]]; // of each round: towards this grey, by this share
+const SHAPES = ["disc", "square", "diamond"]; // of each round
 const UNKNOWN = [0x8a, 0x8f, 0x98];
 const RIGHT = [0x3f, 0x90, 0xda];
 const WRONG = [0xe7, 0x63, 0x00];
@@ -19,6 +21,12 @@ function classColour(index) {
   const [towards, share] = SHADES[Math.floor(index / HUES.length) % SHADES.length];
   return HUES[index % HUES.length].map((value) => Math.round(value + (towards - value) * share));
 }
+
+/** Index into SHAPES of a class's dots and swatches. */
+const classShape = (index) => (index < 0 ? 0 : Math.floor(index / HUES.length) % SHAPES.length);
+
+/** The mark of a class in lists and legends. */
+const classSwatch = (index) => h("span", { class: `swatch ${SHAPES[classShape(index)]}`, style: { background: css(classColour(index)) } });
 
 function rampColour(share) {
   const at = Math.min(1, Math.max(0, share)) * (RAMP.length - 1);
@@ -62,9 +70,9 @@ const columnOf = (mode) => (mode.startsWith("column") ? Number(mode.slice(6)) : 
  * codes: each image's code in the user's column, null while they are on their way. pale: see valueColour. */
 function groupPoints(header, points, mode, cells, codes, pale) {
   const { label, prediction, confidence } = points;
-  if (mode === "label") return { group: label, name: (i) => header.classes[i] ?? "no label", colour: classColour };
+  if (mode === "label") return { group: label, name: (i) => header.classes[i] ?? "no label", colour: classColour, shape: classShape };
   if (mode === "prediction") {
-    return { group: prediction, name: (i) => header.outputs[i] ?? "no prediction", colour: classColour };
+    return { group: prediction, name: (i) => header.outputs[i] ?? "no prediction", colour: classColour, shape: classShape };
   }
   if (mode === "correct") {
     const group = label.map((value, i) => (value < 0 || prediction[i] < 0 ? -1 : Number(value !== prediction[i])));
@@ -82,7 +90,7 @@ function groupPoints(header, points, mode, cells, codes, pale) {
 
 function groupByColumn({ categories, scale }, { image }, codes) {
   const group = Int32Array.from(image, (index) => (codes === null || codes[index] === UNKNOWN_CODE ? -1 : codes[index]));
-  if (scale === null) return { group, name: (i) => categories[i] ?? "no value", colour: classColour };
+  if (scale === null) return { group, name: (i) => categories[i] ?? "no value", colour: classColour, shape: classShape };
   const [low, high] = scale;
   const decimals = low === high ? 6 : Math.min(20, Math.max(0, 1 - Math.floor(Math.log10((high - low) / 10)))); // two digits of a step
   const edge = (i) => (low + (i / 10) * (high - low)).toLocaleString("en", { maximumFractionDigits: decimals });

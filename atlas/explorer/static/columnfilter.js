@@ -36,7 +36,7 @@ const toggled = (codes, code) => (codes.includes(code) ? codes.filter((one) => o
 class ColumnChoice {
   constructor({ name, categories }, choose) {
     this.codes = [];
-    this.buttons = categories.map((category, code) => h("button", { class: "chip", "aria-pressed": "false", click: () => choose(toggled(this.codes, code)) }, h("span", { class: "swatch", style: { background: css(classColour(code)) } }), category));
+    this.buttons = categories.map((category, code) => h("button", { class: "chip", "aria-pressed": "false", click: () => choose(toggled(this.codes, code)) }, classSwatch(code), category));
     this.element = h("details", { class: "column" }, h("summary", {}, name), h("div", { class: "chips", role: "group", "aria-label": name }, this.buttons));
   }
 

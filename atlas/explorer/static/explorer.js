@@ -78,7 +78,7 @@ class Explorer {
     this.network?.listen(this.plot.el, () => this.state.layer);
     if (this.network) this.over.append(this.network.input);
     const resized = new ResizeObserver(() => this._fit());
-    for (const part of [this.plot.el, head, status, this.panel.element]) resized.observe(part);
+    for (const part of [this.plot.el, head, status, this.panel.element, this.walk.element]) resized.observe(part);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.set({}));
   }
 
@@ -102,15 +102,17 @@ class Explorer {
     const narrow = plot.el.clientWidth < MINIMUM_PANEL_PX * (parseFloat(getComputedStyle(this.over).fontSize) / 14);
     this.over.classList.toggle("narrow", narrow);
     const side = narrow ? 0 : this.panel.element.offsetWidth;
-    const area = { left: 0, top: head.offsetHeight, width: plot.el.clientWidth - side, height: plot.el.clientHeight - head.offsetHeight - status.offsetHeight };
+    const dock = this.walk.element.offsetHeight; // 0 while it is closed
+    const foot = status.offsetHeight + dock;
+    const area = { left: 0, top: head.offsetHeight, width: plot.el.clientWidth - side, height: plot.el.clientHeight - head.offsetHeight - foot };
     const taken = this.beside.place(this.links.isOpen, area);
     const wanted = {
       min_border_top: head.offsetHeight,
       min_border_right: side + taken.right,
-      min_border_bottom: status.offsetHeight + taken.below,
+      min_border_bottom: foot + taken.below,
       min_border_left: 0,
     };
-    const lengths = { "--head": head.offsetHeight, "--foot": status.offsetHeight, "--side-panel": side, "--beside-right": taken.right, "--beside-below": taken.below };
+    const lengths = { "--head": head.offsetHeight, "--foot": status.offsetHeight, "--dock": dock, "--side-panel": side, "--beside-right": taken.right, "--beside-below": taken.below };
     for (const [name, value] of Object.entries(lengths)) this.over.style.setProperty(name, `${value}px`);
     const changed = Object.entries(wanted).filter(([name, value]) => figure[name] !== value);
     if (changed.length > 0) figure.setv(Object.fromEntries(changed));

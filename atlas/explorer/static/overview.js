@@ -72,7 +72,7 @@ class Overview {
   _row(group, samples, most, all, groups, toggle) {
     const share = samples / Math.max(1, all);
     const row = [
-      h("span", { class: "swatch", style: { background: css(groups.colour(group)) } }),
+      groups.shape ? classSwatch(group) : h("span", { class: "swatch", style: { background: css(groups.colour(group)) } }),
       h("span", { class: "name" }, groups.name(group)),
       bar(samples / most, css(groups.colour(group))),
       h("span", { class: "figure" }, percent(share, share < 0.1 ? 1 : 0)),
@@ -199,7 +199,7 @@ class FilterForm {
     const stamp = filter.classes.join(",");
     if (stamp === this.stamp) return;
     this.stamp = stamp;
-    const chip = (index) => h("button", { class: "chip", title: "Remove", click: () => this._toggle(index) }, h("span", { class: "swatch", style: { background: css(classColour(index)) } }), this.names[index], " ×");
+    const chip = (index) => h("button", { class: "chip", title: "Remove", click: () => this._toggle(index) }, classSwatch(index), this.names[index], " ×");
     this.chips.replaceChildren(...filter.classes.map(chip));
   }
 
@@ -220,7 +220,7 @@ class FilterForm {
         this._toggle(index);
         this._close();
       };
-      return h("button", { role: "option", "aria-selected": String(this.filter.classes.includes(index)), click: choose }, h("span", { class: "swatch", style: { background: css(classColour(index)) } }), this.names[index]);
+      return h("button", { role: "option", "aria-selected": String(this.filter.classes.includes(index)), click: choose }, classSwatch(index), this.names[index]);
     };
     const rest = found.length - MATCHES;
     this.matches.replaceChildren(

@@ -106,7 +106,7 @@ class Panel {
       return h("p", { class: "quiet" }, "This copy was made without the dataset's pictures.");
     }
     if (detail.patches.length === 0) return "";
-    const caption = h("div", { class: "caption" }, h("p", { class: "quiet" }, "Point at one for its picture; click it for its other places on the map."));
+    const caption = h("div", { class: "caption" }, h("p", { class: "quiet" }, "Point at one for its picture; click it to go to all its places on the map."));
     const slots = detail.patches.map((patch) => {
       const show = () => this._caption(caption, patch);
       const image = h("img", { alt: patch.id, draggable: "false" });
@@ -164,8 +164,7 @@ class Panel {
     if (confusions === null || confusions.images === 0) return "";
     const { classes, outputs } = this.header;
     const rows = confusions.pairs.map(([label, prediction, images]) => {
-      const swatch = (index) => h("span", { class: "swatch", style: { background: css(classColour(index)) } });
-      const name = h("span", { class: "names" }, swatch(label), h("span", {}, classes[label]), " → ", swatch(prediction), h("span", {}, outputs[prediction]));
+      const name = h("span", { class: "names" }, classSwatch(label), h("span", {}, classes[label]), " → ", classSwatch(prediction), h("span", {}, outputs[prediction]));
       return h("div", { class: "confusion", title: `labelled ${classes[label]}, predicted ${outputs[prediction]}` }, name, h("span", { class: "figure" }, count(images)));
     });
     const more = confusions.others > 0 ? h("p", { class: "quiet" }, `and ${counted(confusions.others, "image")} of other pairs`) : "";
@@ -212,14 +211,18 @@ class Panel {
   }
 }
 
-/** A cell in a few words: its commonest label, else what it speaks for most. */
+/** A cell in a few words: its labels where one or two make up most of it, else the commonest with their shares; without
+ * labels what it speaks for most. */
 function titleOf(cell, header) {
-  if (cell.labels.length > 0) {
-    const name = header.classes[cell.labels[0]];
-    const share = cell.labels[1] / cell.images;
-    return share > 0.8 ? name : share > 0.5 ? `Mostly ${name}` : `${name} and others`;
-  }
-  return cell.effects.length > 0 ? header.outputs[cell.effects[0][0]] : counted(cell.images, "image");
+  const { labels, images } = cell;
+  if (labels.length === 0) return cell.effects.length > 0 ? header.outputs[cell.effects[0][0]] : counted(images, "image");
+  const name = (i) => header.classes[labels[2 * i]];
+  const share = (i) => (labels[2 * i + 1] ?? 0) / images;
+  if (share(0) > 0.8) return name(0);
+  if (share(0) > 0.5) return `Mostly ${name(0)}`;
+  if (share(0) + share(1) > 0.8) return `${name(0)} and ${name(1)}`;
+  const first = [0, 1].filter((i) => share(i) > 0).map((i) => `${name(i)} ${percent(share(i))}`);
+  return `${first.join(", ")}${labels.length > 4 ? " …" : ""}`;
 }
 
 function labelWords({ label, prediction, confidence }, { classes, outputs }) {

@@ -16,7 +16,7 @@ function makeParts(explorer) {
     panel: new Panel(header, shards, tiles, {
       fine: network && ((found) => network.fineElement(found)),
       close: () => explorer.select(null),
-      image: (image) => explorer.showPlaces(image),
+      image: (image) => explorer.goToImage(image),
       cell: (column, row) => explorer.set({ selected: { ...explorer.state.selected, column, row } }),
     }),
     overview: new Overview(header, { set: (changes) => explorer.set(changes), filter }, finder),
@@ -40,7 +40,7 @@ function makeSelection(explorer) {
   return new SelectionPanel(header, explorer.shards, {
     close: () => explorer.set({ region: [] }),
     fit: () => explorer.fit(),
-    image: (image) => explorer.showPlaces(image),
+    image: (image) => explorer.goToImage(image),
     level: () => explorer.selectedPane.level ?? { level: 0, side: 8 },
     keep: (name, note) => explorer.regions.keep({ name, note, layer: explorer.selectedPane.about.name, outlines: explorer.state.region, address: explorer.addressText }),
     parquet: header.asks ? (rows) => explorer.parquet(rows) : null,

@@ -89,7 +89,12 @@ function svgShapes({ view, points, names, outlines }, { ink, paper, dim }) {
   return shapes;
 }
 
-/** One path per colour, a dot per sample: a tenth of the size of a circle each. */
+/** How a dot of each shape continues a path from its middle: a line without length with a round or square cap, as a
+ * tenth of the size of a circle, and a diamond's outline. */
+const DOTS = [() => "h0", () => "h0", (radius) => `m0 ${-1.25 * radius}l${1.25 * radius} ${1.25 * radius}l${-1.25 * radius} ${1.25 * radius}l${-1.25 * radius} ${-1.25 * radius}z`];
+const DOT_LOOKS = [(radius) => ({ "stroke-width": 2 * radius, "stroke-linecap": "round" }), (radius) => ({ "stroke-width": 1.77 * radius, "stroke-linecap": "square" }), () => ({ "stroke-width": 0 })];
+
+/** One path per colour and shape. */
 function svgPoints(points, view, dim) {
   const { width, height } = view.size;
   const radius = points.radius(view);
@@ -100,11 +105,15 @@ function svgPoints(points, view, dim) {
       const [x, y] = [view.screenX(points.x[i]), view.screenY(points.y[i])];
       if (x < 0 || y < 0 || x > width || y > height) continue;
       const colour = css(live ? points.groups.colour(points.groups.group[i]) : dim);
-      if (!paths.has(colour)) paths.set(colour, []);
-      paths.get(colour).push(`M${x.toFixed(1)} ${y.toFixed(1)}h0`);
+      const shape = points.shape === null ? 0 : points.shape[i];
+      const key = `${shape}${colour}`;
+      if (!paths.has(key)) paths.set(key, { colour, shape, places: [] });
+      paths.get(key).places.push(`M${x.toFixed(1)} ${y.toFixed(1)}${DOTS[shape](radius)}`);
     }
   }
-  const group = svg("g", { fill: "none", "stroke-width": 2 * radius, "stroke-linecap": "round" });
-  for (const [colour, places] of paths) group.append(svg("path", { stroke: colour, d: places.join("") }));
+  const group = svg("g");
+  for (const { colour, shape, places } of paths.values()) {
+    group.append(svg("path", { stroke: colour, fill: shape === 2 ? colour : "none", ...DOT_LOOKS[shape](radius), d: places.join("") }));
+  }
   return group;
 }

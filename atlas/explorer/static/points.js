@@ -34,6 +34,7 @@ class PointLayer {
     const colours = new Map();
     const packed = ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
     this.colour = new Uint32Array(this.length);
+    this.shape = groups.shape && groups.group.some((group) => groups.shape(group) > 0) ? Uint8Array.from(groups.group, groups.shape) : null;
     for (let i = 0; i < this.length; i++) {
       const group = groups.group[i];
       if (!colours.has(group)) colours.set(group, packed(groups.colour(group)));
@@ -50,23 +51,24 @@ class PointLayer {
     }
     const pixels = new Uint32Array(this.picture.data.buffer).fill(0);
     const radius = this.radius(view);
-    if (this.filtered) this._stampAll(pixels, view, ratio, width, height, discStamp(0.7 * radius * ratio, 0, width), 0);
+    const stamps = (size, ring) => DISTANCES.map((distance) => stampOf(distance, size * ratio, ring * ratio, width));
+    if (this.filtered) this._stampAll(pixels, view, ratio, width, height, stamps(0.7 * radius, 0), 0);
     const ring = ringed && radius >= RING_FROM ? 0.9 : 0;
-    this._stampAll(pixels, view, ratio, width, height, discStamp(radius * ratio, ring * ratio, width), 1);
+    this._stampAll(pixels, view, ratio, width, height, stamps(radius, ring), 1);
     context.putImageData(this.picture, 0, 0);
   }
 
-  _stampAll(pixels, view, ratio, width, height, stamp, live) {
+  _stampAll(pixels, view, ratio, width, height, stamps, live) {
     const scale = view.scale * ratio;
     const left = view.figure.x_range.start;
     const top = view.figure.y_range.end;
-    const { reach } = stamp;
+    const reach = Math.max(...stamps.map((stamp) => stamp.reach));
     for (let i = 0; i < this.length; i++) {
       if (this.live[i] !== live) continue;
       const px = Math.round((this.x[i] - left) * scale);
       const py = Math.round((top - this.y[i]) * scale);
       if (px < reach || py < reach || px >= width - reach || py >= height - reach) continue;
-      stampAt(pixels, py * width + px, stamp, this.colour[i]);
+      stampAt(pixels, py * width + px, stamps[this.shape === null ? 0 : this.shape[i]], this.colour[i]);
     }
   }
 
@@ -139,15 +141,22 @@ class PointLayer {
   }
 }
 
-/** Offsets and coverages of a disc with a white ring: pixels nearer than `radius`, then `ring` more. */
-function discStamp(radius, ring, stride) {
-  const reach = Math.ceil(radius + ring);
+/** How far a pixel is from the middle of a shape, in the order of SHAPES; all three have the disc's area. */
+const DISTANCES = [
+  (dx, dy) => Math.hypot(dx, dy),
+  (dx, dy) => Math.max(Math.abs(dx), Math.abs(dy)) / 0.886,
+  (dx, dy) => (Math.abs(dx) + Math.abs(dy)) / 1.253,
+];
+
+/** Offsets and coverages of a shape with a white ring: pixels nearer than `radius`, then `ring` more. */
+function stampOf(distanceOf, radius, ring, stride) {
+  const reach = Math.ceil(1.26 * (radius + ring));
   const offsets = [];
   const inks = []; // 0..256: how much of the point's colour covers the pixel
   const whites = []; // and how much of the ring
   for (let dy = -reach; dy <= reach; dy++) {
     for (let dx = -reach; dx <= reach; dx++) {
-      const distance = Math.hypot(dx, dy);
+      const distance = distanceOf(dx, dy);
       const ink = Math.min(1, Math.max(0, radius + 0.5 - distance));
       const white = ring === 0 ? 0 : Math.min(1, Math.max(0, radius + ring + 0.5 - distance));
       if (ink + white === 0) continue;

@@ -192,6 +192,12 @@ class View {
     this.fly({ x: (left + right) / 2, y: (bottom + top) / 2, scale: Math.min(scale, 24 * Math.min(width, height)) }, 320);
   }
 
+  isInSight(x, y) {
+    const { width, height } = this.frame;
+    const [px, py] = [this.screenX(x), this.screenY(y)];
+    return px >= 0 && px <= width && py >= 0 && py <= height;
+  }
+
   /** Move the map, where a place is not well within the frame. */
   keepInSight(x, y) {
     const { width, height } = this.frame;

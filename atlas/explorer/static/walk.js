@@ -2,7 +2,7 @@
 
 const MOST_STEPS = 40;
 const CURVES = 4;
-const CURVE_HEIGHT = 74;
+const CURVE_HEIGHT = 46;
 
 class Walk {
   /** actions: {close(), point(found | null), open(found)} */
