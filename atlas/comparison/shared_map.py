@@ -20,7 +20,7 @@ from atlas.layouts.fusing import fused_layout
 from atlas.records import CellStatistics, LayerQuality, Layout, Level, Progress, prefixed
 from atlas.storage import AtlasWriter
 from atlas.storage.atlas import Atlas
-from atlas.storage.sheets import sheet_name
+from atlas.storage.sheets import reading_order, sheet_name
 
 MIN_IMAGES = 5
 """Images below which a cell has no icon, as in a pipeline without a word on it."""
@@ -147,8 +147,8 @@ def write_network(
             patch_size=at.patch_size,
         )
     if not writer.has_patches(index):
-        rows = np.unique(np.concatenate([s.patches.ravel() for s in mapped.statistics]))
-        rows = rows[rows >= 0]
+        levels = zip(shared.levels, mapped.statistics, strict=True)
+        rows = reading_order((level.column, level.row, held.patches) for level, held in levels)
         shelf = PatchShelf(mapped.pair, shared.image_of)
         writer.write_patches(index, rows, functools.partial(_patch, shelf, rows), progress=told)
     if not writer.has_quality(index):
