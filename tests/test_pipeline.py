@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,7 +19,10 @@ import pytest
 from atlas.errors import ConfigError, DataError, LayoutError, StoreError
 from atlas.job import open_job
 from atlas.layouts import bin_into_cells
+from atlas.mapping import mean_of
 from atlas.pipeline import build, extract_store, render_levels
+from atlas.records import Icons
+from atlas.rendering import faded, render_icons
 from atlas.storage import open_atlas, open_store
 from atlas.storage.verify import describe, verify
 from tests.tiny import write_tiny_pipeline
@@ -176,6 +180,29 @@ def test_deeper_icons_can_be_rendered_later(tmp_path: Path) -> None:
         render_levels(pipeline, tmp_path / "a.atlas", overrides=["run.seed=9"])
     with pytest.raises(ConfigError, match=rf"a\.atlas has {len(deep.layers[0].levels)} levels, not 9: ask for fewer"):
         render_levels(pipeline, tmp_path / "a.atlas", levels=9, overrides=overrides)
+
+
+def test_a_finer_icon_starts_from_that_of_the_cell_most_like_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = write_tiny_pipeline(tmp_path, images=48)
+    seen: list[tuple[np.ndarray, np.ndarray | None, Icons]] = []
+
+    def watched(model: object, layer: str, directions: np.ndarray, **options: Any) -> Icons:
+        icons = render_icons(model, layer, directions, **options)  # type: ignore[arg-type]
+        seen.append((directions, options["starts"], icons))
+        return icons
+
+    monkeypatch.setattr("atlas.pipeline.render_icons", watched)
+    atlas = build(pipeline, tmp_path / "a.atlas", overrides=["icons.levels=2", 'model.layers=["1"]'])
+    (above, none, icons), (below, starts, _) = seen
+    assert none is None
+    coarsest = atlas.layers[0].levels[0]
+    mean = mean_of(coarsest.level, coarsest.statistics)
+    for start, direction in zip(starts, below, strict=True):
+        own = direction - mean
+        likeness = [own @ (other - mean) / np.linalg.norm(own) / np.linalg.norm(other - mean) for other in above]
+        np.testing.assert_array_equal(start, faded(icons.images)[int(np.argmax(likeness))])
 
 
 def test_an_unfinished_atlas_is_not_rendered_but_built_on(tmp_path: Path) -> None:

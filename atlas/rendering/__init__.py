@@ -2,5 +2,6 @@
 
 from atlas.rendering.icons import render_icons, score_icons
 from atlas.rendering.image import faded
+from atlas.rendering.score import most_alike
 
-__all__ = ["faded", "render_icons", "score_icons"]
+__all__ = ["faded", "most_alike", "render_icons", "score_icons"]

@@ -88,6 +88,19 @@ def rank_directions(
     return np.where(told, nearest, -1).astype(np.int32), np.where(told, nearer, len(found)).astype(np.int32)
 
 
+def most_alike(
+    directions: NDArray[np.float32], others: NDArray[np.float32], mean: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Which of m others (m, channels) each direction (n, channels) is most like, by cosine less a mean (channels,).
+
+    int64 (n,), the first of equals; m is at least 1.
+    """
+    wanted, among = _unit(directions - mean), _unit(others - mean)
+    parts = range(0, len(wanted), 1024)
+    found = [(wanted[start : start + 1024] @ among.T).argmax(1) for start in parts]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
 def _cosines(found: Tensor, unit: Tensor) -> Tensor:
     """Cosines along the last axis to unit vectors; 0 for zeros. torch's default takes lengths to be at least 1e-8."""
     return functional.cosine_similarity(found, unit, dim=-1, eps=1e-18)

@@ -16,7 +16,7 @@ from scipy import ndimage
 from atlas.errors import RenderError
 from atlas.models import Model, as_grid, capture, layer_shapes
 from atlas.rendering import render_icons, score_icons
-from atlas.rendering.score import rank_directions
+from atlas.rendering.score import most_alike, rank_directions
 
 Picture = NDArray[np.float64]
 
@@ -151,6 +151,16 @@ def test_what_cannot_be_compared_counts_as_its_own() -> None:
     twins = np.ones((2, 3), np.float32)
     assert rank_directions(twins, twins)[0].tolist() == [0, 1]
     assert rank_directions(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32))[0].shape == (0,)
+
+
+def test_the_most_alike_is_found_by_comparing_with_each() -> None:
+    rng = np.random.default_rng(2)
+    directions, others, mean = (rng.gamma(1.0, size=shape).astype(np.float32) for shape in ((1030, 6), (9, 6), (6,)))
+    found = most_alike(directions, others, mean)
+    for index in (0, 1, 500, 1023, 1024, 1029):
+        cosines = [cosine((directions[index] - mean).astype(float), other - mean) for other in others]
+        assert found[index] == int(np.argmax(cosines))
+    assert most_alike(directions[:0], others, mean).shape == (0,)
 
 
 def test_an_activation_that_is_not_finite_is_near_to_nothing_and_changes_no_other() -> None:
