@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from atlas.console import print_table, say_atlas, say_diff, say_store, show_progress
+from atlas.console import info_lines, print_table, say_atlas, say_diff, say_store, show_progress
 from atlas.errors import AtlasError
 
 app = typer.Typer(
@@ -81,24 +81,24 @@ def _refuse(context: typer.Context, names: tuple[str, ...], why: str) -> None:
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="The folder for both atlases.")] = Path("demo"),
-    serve: Annotated[
-        bool, typer.Option(" /--no-serve", show_default=False, help="Stop when the atlases are built.")
-    ] = True,
+    out: Annotated[Path, typer.Option(help="The folder for the atlases.")] = Path("demo"),
+    serve: Annotated[bool, typer.Option(" /--no-serve", show_default=False, help="Stop when all is built.")] = True,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The explorer's port; 0 takes a free one.")] = 5006,
     force: Force = False,
 ) -> None:
-    """Build the embedded dataset's atlases, honest and shortcut, and open the explorer."""
-    from atlas.demo import build_demo
+    """Build the embedded dataset's atlases, honest and shortcut, compare them, and open the explorer."""
+    from atlas.demo import build_demo, compare_demo
 
     with show_progress() as progress:
         atlases = build_demo(out, force=force, progress=progress)
+        diff = compare_demo(out, force=force, progress=progress)
     for built in atlases:
         say_atlas(built)
+    say_diff(diff)
     if serve:
         from atlas.explorer import explore
 
-        explore(atlases, port=port)
+        explore((*atlases, diff.atlas), port=port)
 
 
 @app.command()
@@ -333,7 +333,7 @@ def info(path: Annotated[Path, typer.Argument(help="A store, an atlas or a diff.
     from atlas.storage.verify import describe
 
     found = describe(path)
-    print(json.dumps(found) if as_json else json.dumps(found, indent=2, ensure_ascii=False))
+    print(json.dumps(found) if as_json else "\n".join(info_lines(found)))
 
 
 @app.command()

@@ -317,6 +317,8 @@ def _explain(schema: type[BaseModel], error: ValidationError) -> str:
         listed = " or ".join(sorted(choices))
         hint = nearest(given, re.findall(r"'([^']*)'", listed)) if isinstance(given, str) else ""
         return f"'{key}' is {given!r}{hint} (allowed: {listed})"
+    if first["type"] in ("tuple_type", "list_type"):
+        complaint = f"Write a list, such as {json.dumps([given] if isinstance(given, str) else ['...'])}"
     shown = "" if isinstance(given, dict) else f" is {given!r}"
     return f"'{key}'{shown}: {complaint[0].lower() + complaint[1:]}"
 

@@ -101,6 +101,54 @@ def say_diff(diff: Diff) -> None:
     print(f"atlas explore {diff.path}")
 
 
+def info_lines(found: dict[str, Any]) -> list[str]:
+    """What `atlas info` says to a person of a store, an atlas or a diff; `--json` says all.
+
+    found: what `atlas.storage.verify.describe` returns.
+    """
+    accuracy = "" if found.get("accuracy") is None else f", accuracy {found['accuracy']:.1%}"
+    classes = counted(len(found["classes"]), "class", "classes")
+    lines = [f"{found['name']}, {found['kind']}: {counted(found['images'], 'image')}, {classes}{accuracy}"]
+    if found["skipped"]:
+        lines.append(f"  {counted(found['skipped'], 'picture')} could not be read")
+    if not found.get("complete", True):
+        lines.append("  still being built")
+    for layer in found["layers"]:
+        lines.append(f"  {layer['name']}: {_layer_words(layer)}")
+        lines += [
+            f"    level {level['level']}: {level['side']} × {level['side']}, {counted(level['cells'], 'cell')}, "
+            + counted(level["icons"], "icon")
+            for level in layer.get("levels", ())
+        ]
+    lines += [f"  {note}" for note in found["notes"]]
+    origin = found["provenance"]
+    for key in ("model", "source", "data"):
+        if "name" in origin.get(key, {}):
+            lines.append(f"  {key.replace('source', 'data')}: {origin[key]['name']}")
+    for key in ("pipeline", "manifest", "checkpoint", "store"):
+        if origin.get(key):
+            lines.append(f"  {key}: {origin[key]['path']} (sha256 {origin[key]['sha256'][:12]} …)")
+    return lines
+
+
+def _layer_words(layer: dict[str, Any]) -> str:
+    if "rows" in layer:
+        rows = ", ".join(f"{count:,} {kind}" for kind, count in layer["rows"].items())
+        return f"{counted(layer['channels'], 'channel')}; {rows}"
+    states = ", ".join(f"{count:,} {state}" for state, count in layer["states"].items() if count)
+    settings = layer["layout"]
+    how = [str(settings[key]) for key in ("method", "metric") if settings.get(key)]
+    if settings.get("neighbors"):
+        how.insert(1, f"{settings['neighbors']} neighbours")
+    counts = f"{counted(layer['channels'], 'channel')}; {counted(layer['samples'], 'sample')} ({states})"
+    return "; ".join([counts, ", ".join(how)])
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def say_skipped(skipped: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
     """Print how many pictures were skipped, the first of them, and the notes."""
     if skipped:

@@ -115,6 +115,19 @@ def test_info_prints_one_json_document(folder: Path) -> None:
         assert found["layers"][0]["name"] == "1"
 
 
+def test_info_says_to_a_person_what_json_says(folder: Path) -> None:
+    found = json.loads(run("info", folder / "tiny.atlas", "--json").stdout)
+    told = run("info", folder / "tiny.atlas").stdout
+    assert told.startswith(f"{found['name']}, atlas: 48 images, {len(found['classes'])} classes, accuracy ")
+    for layer in found["layers"]:
+        assert f"  {layer['name']}: {layer['channels']:,} channels; {layer['samples']:,} samples" in told
+        for level in layer["levels"]:
+            icons = f"{level['icons']} icon" + "s" * (level["icons"] != 1)
+            assert f"{level['side']} × {level['side']}, {level['cells']} cells, {icons}" in told
+    assert f"pipeline: {found['provenance']['pipeline']['path']}" in told
+    assert "48 images" in run("info", folder / "tiny.store").stdout
+
+
 def test_layers_prints_one_json_document() -> None:
     done = run("layers", "torchvision:squeezenet1_1", "--input-size", "64", "--json")
     layers = json.loads(done.stdout)["layers"]
@@ -189,19 +202,23 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "remedy"),
     [
-        ["layout", "a.store", "--layer", "x", "--out", "a.npz", "--between", "a", "b", "--method", "umap"],
-        ["layout", "a.store", "--layer", "x", "--out", "a.npz", "--between", "a", "b", "--fit", "100"],
-        ["render", "a.toml", "--unit", "x:1", "--levels", "2"],
-        ["render", "a.toml", "--fine"],
+        (["layout", "a.store", "--layer", "x", "--out", "a.npz", "--between", "a", "b", "--method", "umap"],
+         "leave --method out"),
+        (["layout", "a.store", "--layer", "x", "--out", "a.npz", "--between", "a", "b", "--fit", "100"],
+         "leave --fit out"),
+        (["render", "a.toml", "--unit", "x:1", "--levels", "2"], "leave --levels out"),
+        (["render", "a.toml", "--fine"], "name one with --unit LAYER:CHANNEL"),
     ],
-)
+)  # fmt: skip
 def test_an_option_that_would_be_ignored_is_refused(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["atlas", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert "Traceback" not in capsys.readouterr().err
+    refused = capsys.readouterr().err
+    assert refused.rstrip().endswith(remedy)
+    assert "Traceback" not in refused

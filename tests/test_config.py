@@ -69,6 +69,7 @@ def test_defaults(pipeline: Path) -> None:
         ("model.preprocess={mean=[1,2],std=[0.1]}", "mean has 2 values for 3 channels"),
         ("model.preprocess={mean=[0.5],std=[0]}", "std must be above 0"),
         ("model.layers=[]", "name at least one"),
+        ("model.layers=block3", 'write a list, such as ["block3"]'),
         ('model.layers=["a","a"]', "names a layer twice"),
         ("run.workers=-1", "'run.workers' is -1"),
         ("run.deterministic=1", "'run.deterministic' is 1"),
