@@ -1,14 +1,17 @@
-"""The demo: two networks on the embedded dataset, one honest, one that learned a shortcut."""
+"""The demo: two networks on the embedded dataset, one honest, one that learned a shortcut, and what differs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from atlas.comparison import compare
 from atlas.pipeline import build
 from atlas.records import Progress, prefixed, silent
 from atlas.storage import Atlas
+from atlas.storage.diff import Diff
 
 NAMES = ("honest", "shortcut")
+DIFF = "honest-shortcut.diff"
 
 
 def shipped(relative: str) -> Path:
@@ -31,3 +34,10 @@ def build_demo(out: str | Path, *, force: bool = False, progress: Progress = sil
         )
         for name in NAMES
     )
+
+
+def compare_demo(out: str | Path, *, force: bool = False, progress: Progress = silent) -> Diff:
+    """Compare the demo's two atlases in the folder `out`; what is already there is kept."""
+    folder = Path(out)
+    one, other = (folder / f"{name}.atlas" for name in NAMES)
+    return compare(one, other, out=folder / DIFF, force=force, progress=progress)
