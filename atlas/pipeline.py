@@ -131,7 +131,12 @@ def render_levels(
 
 
 def atlas_target(pipeline: str | Path, out: str | Path | None) -> Path:
-    """Return the atlas folder that `build` writes. Raises ConfigError when out does not end in .atlas."""
+    """Return the atlas folder that `build` writes.
+
+    Raises ConfigError when out does not end in .atlas, or the pipeline is a folder.
+    """
+    if Path(pipeline).is_dir():
+        raise ConfigError(f"{pipeline} is a folder: name a pipeline file, such as birds.toml")
     target = Path(out) if out is not None else Path(Path(pipeline).stem + ".atlas")
     if target.suffix != ".atlas":
         raise ConfigError(f"{target} is not the name of an atlas: end it in .atlas")

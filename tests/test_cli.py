@@ -82,6 +82,7 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     ("arguments", "words"),
     [
         (["build", "absent.toml"], "absent.toml does not exist"),
+        (["build", "."], "is a folder: name a pipeline file"),
         (["info", "absent.atlas"], "absent.atlas does not exist"),
         (["verify", "absent.atlas"], "absent.atlas does not exist"),
         (["export", "absent.atlas", "site"], "absent.atlas does not exist"),
