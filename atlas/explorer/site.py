@@ -40,8 +40,8 @@ def export(
     With pictures=False the site holds no picture of the dataset: no patch, no thumbnail; icons, counts, names of
     classes and ids of images stay. An earlier export of this atlas is replaced once the new one is whole; that of
     another atlas only with force. columns: a CSV with a column `id`, by whose other columns the site can be coloured;
-    it then holds the numbers and the named texts. Raises AtlasError for an odd CSV, StoreError for the current folder, and
-    for one that holds anything else.
+    it then holds the numbers and the named texts. Raises AtlasError for an odd CSV, StoreError for the current folder,
+    and for one that holds anything else.
     """
     atlas = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
     folder = Path(folder)
