@@ -190,7 +190,7 @@ def layout(
     ] = "positions",
     method: Annotated[Literal["tsne", "umap", "pacmap", "pca"], typer.Option(help="How to lay out.")] = "tsne",
     neighbors: Annotated[int, typer.Option(help="Neighbours of each sample.")] = 15,
-    fit: Annotated[int, typer.Option(min=100, help="Fit t-SNE or UMAP on so many samples, place the rest.")] = 250_000,
+    fit: Annotated[int, typer.Option(min=100, help="Fit t-SNE or UMAP on so many, place the rest.")] = 1_000_000,
     metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="What is near.")] = "cosine",
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The generator's seed.")] = 0,
     deterministic: Annotated[

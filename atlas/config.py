@@ -140,7 +140,7 @@ class LayoutConfig(_Schema):
     method: Literal["umap", "tsne", "pacmap", "pca"] = "tsne"
     neighbors: Annotated[int, Field(ge=2)] = 15
     metric: Literal["cosine", "euclidean"] = "cosine"
-    fit: Annotated[int, Field(ge=100)] = 250_000  # t-SNE and UMAP are fitted on so many samples, others placed
+    fit: Annotated[int, Field(ge=100)] = 1_000_000  # t-SNE and UMAP are fitted on so many samples, others placed
     follow: bool = True  # each layer's layout starts from the one before and is turned onto it
     classes: list[str] = []  # only samples of these labels; none: all
     # x is the difference of the effects on these two outputs

@@ -33,7 +33,7 @@ from atlas.records import PROCESSOR, STATES, Layout, Progress, RowKind, silent
 if TYPE_CHECKING:
     from atlas.storage.store import ActivationStore
 
-FIT = 250_000
+FIT = 1_000_000
 """Above so many distinct rows t-SNE and UMAP are fitted on a sample, and the rest placed against it."""
 METHODS = ("tsne", "umap", "pacmap", "pca")
 METRICS = ("cosine", "euclidean")
