@@ -51,8 +51,8 @@ class NetworkView:
 class Change:
     """One group of images that lies otherwise in B than in A.
 
-    about: two classes, two parts found within one class (or, without labels, anywhere), or a cluster.
-    score: its size in standard errors of what the floor explains, at most 100; the list is ranked by it. p: after
+    about: two classes, two parts found within one class (or, without labels, anywhere), or a cluster. score: its size
+    in standard errors that are typical of what the floor explains, at most 100; the list is ranked by it. p: after
     Benjamini and Hochberg, over everything that was tested. images: the numbers of the tested images concerned, the
     most changed first; groups: the same, by the one or two groups. classes: their names. before, after: the share of
     neighbours that the text names, in A and in B; retrained: its lowest and highest among A and the references.
@@ -209,7 +209,7 @@ def _change(
     change = Change(
         kind=told.kind,
         about=candidate.about,
-        score=float(min(abs(candidate.t), HIGHEST)),
+        score=float(min(abs(candidate.size), HIGHEST)),
         p=p,
         images=told.images,
         groups=told.groups,

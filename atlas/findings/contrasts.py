@@ -38,9 +38,10 @@ class Account:
     """One network's rows, scaled, and its neighbours among the tested images."""
 
     def __init__(self, vectors: NDArray[np.floating], tested: NDArray[np.bool_], seed: int) -> None:
-        self.rows = unit_rows(vectors)
+        self.rows = unit_rows(vectors, seed)
         self.tested = tested
         self.seed = seed
+        self._coded: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
 
     @cached_property
     def graph(self) -> Graph:
@@ -49,7 +50,9 @@ class Account:
 
     def edges(self, group: NDArray[np.int64], count: int, weights: Weights = None) -> Figures:
         """Count edges among the tested images, for groups of all images (images,)."""
-        return self.graph.edges(group[self.tested], count, weights)
+        if id(group) not in self._coded:  # the same for every draw of a bootstrap; the group is kept, so its id is too
+            self._coded[id(group)] = (group, self.graph.code(group[self.tested], count))
+        return self.graph.edges(self._coded[id(group)][1], count, weights)
 
     def clusters(self, count: int, within: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Cluster the images on the half that is not tested; with `within` (images,) each of its groups apart.
@@ -74,7 +77,8 @@ class Candidate:
 
     groups: the image numbers of the one or two groups concerned. classes: their class numbers. before, after: shares in
     A and in B, between 0 and 1; retrained: the lowest and the highest among A and the references, None without those.
-    t: how many standard errors; p: before it is adjusted for the number of tests.
+    size: how many typical standard errors, what is ranked by; t: how many of its own; p: not yet adjusted for the
+    number of tests.
     """
 
     kind: Kind
@@ -84,6 +88,7 @@ class Candidate:
     before: float
     after: float
     retrained: tuple[float, float] | None
+    size: float
     t: float
     p: float
 
@@ -140,7 +145,18 @@ def compare_classes(sides: Sides, group: NDArray[np.int64], count: int) -> list[
         kind: Kind = "merged" if surprise.t[i] > 0 else "split"
         p = 2 * min(surprise.p[i], 1 - surprise.p[i])
         classes = (int(pairs[i, 0]), int(pairs[i, 1]))
-        found.append(Candidate(kind, "classes", groups, classes, *_shares(seen[:, i]), float(surprise.t[i]), float(p)))
+        found.append(
+            Candidate(
+                kind,
+                "classes",
+                groups,
+                classes,
+                *_shares(seen[:, i]),
+                float(surprise.size[i]),
+                float(surprise.t[i]),
+                float(p),
+            )
+        )
     return found
 
 
@@ -178,7 +194,16 @@ def compare_parts(sides: Sides, group: NDArray[np.int64], count: int) -> list[Ca
             groups = tuple(np.flatnonzero(parts[finder] == 2 * of + side) for side in (0, 1))
             if min(sides.tested[members].sum() for members in groups) >= LEAST:
                 found.append(
-                    Candidate(kind, "parts", groups, (of,), *_shares(judged[:, of]), surprise.t[of], surprise.p[of])
+                    Candidate(
+                        kind,
+                        "parts",
+                        groups,
+                        (of,),
+                        *_shares(judged[:, of]),
+                        surprise.size[of],
+                        surprise.t[of],
+                        surprise.p[of],
+                    )
                 )
     return found
 
@@ -234,5 +259,16 @@ def compare_clusters(sides: Sides, count: int, *, pairs: bool) -> list[Candidate
             if min(sides.tested[members].sum() for members in groups) >= LEAST:
                 about: About = "parts" if paired else "cluster"
                 shares = _shares(judged[:, i])
-                found.append(Candidate(kind, about, groups, (), *shares, float(surprise.t[i]), float(surprise.p[i])))
+                found.append(
+                    Candidate(
+                        kind,
+                        about,
+                        groups,
+                        (),
+                        *shares,
+                        float(surprise.size[i]),
+                        float(surprise.t[i]),
+                        float(surprise.p[i]),
+                    )
+                )
     return found

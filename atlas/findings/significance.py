@@ -18,8 +18,13 @@ often infinite by chance, and then 2.4 times as many p-values are under 0.001 as
 
 @dataclass(frozen=True)
 class Surprise:
-    """t float64 (candidates,), how many standard errors above what was expected, and its one-sided p (candidates,)."""
+    """How far figures are above what was expected, float64 (candidates,) each.
 
+    size: in standard errors that are typical of all candidates; a candidate's own is too uncertain to rank by. t: in
+    its own, drawn towards those. p: one-sided.
+    """
+
+    size: NDArray[np.float64]
     t: NDArray[np.float64]
     p: NDArray[np.float64]
 
@@ -41,8 +46,10 @@ def against_retraining(recipe: NDArray[np.float64], seen: NDArray[np.float64], l
     prior_freedom = min(prior_freedom, MOST_FREEDOM)
     variance = (prior_freedom * prior + freedom * spread) / (prior_freedom + freedom)
     total = prior_freedom + freedom
-    t = (seen - recipe.mean(axis=0)) / np.sqrt(np.maximum(variance, least) * (1 + 1 / networks))
-    return Surprise(t, student.sf(t, total))
+    beyond = seen - recipe.mean(axis=0)
+    t = beyond / np.sqrt(np.maximum(variance, least) * (1 + 1 / networks))
+    typical = np.sqrt(max(prior, least) * (1 + 1 / networks))
+    return Surprise(beyond / typical, t, student.sf(t, total))
 
 
 def shrunk(variances: NDArray[np.float64], freedom: int) -> tuple[float, float]:
@@ -86,7 +93,7 @@ def against_pool(pool: NDArray[np.float64], seen: NDArray[np.float64], freedom: 
     upper = (float(np.quantile(pool, 0.95)) - centre) / 1.645
     scale = max(float(pool.std(ddof=1)) if len(pool) > 1 else 0.0, upper, float(np.sqrt(least)))
     t = (seen - centre) / (scale * np.sqrt(1 + 1 / max(1, len(pool))))
-    return Surprise(t, student.sf(t, freedom))
+    return Surprise(t, t, student.sf(t, freedom))
 
 
 def against_sampling(seen: NDArray[np.float64], drawn: NDArray[np.float64]) -> Surprise:
@@ -99,7 +106,7 @@ def against_sampling(seen: NDArray[np.float64], drawn: NDArray[np.float64]) -> S
 
     error = drawn.std(axis=0, ddof=1)
     t = np.divide(seen, error, out=np.zeros_like(seen), where=error > 0)
-    return Surprise(t, norm.sf(t))
+    return Surprise(t, t, norm.sf(t))
 
 
 def image_weights(images: int, seed: int, repeats: int = REPEATS) -> NDArray[np.float64]:

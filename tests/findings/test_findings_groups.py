@@ -29,7 +29,7 @@ def test_edges_are_counted(weighted):
         for j in np.argsort(apart)[:7]:
             if group[i] >= 0 and group[j] >= 0:
                 expected[group[i], group[j]] += (1 if weights is None else weights[i] * weights[j]) / 7
-    np.testing.assert_allclose(graph.edges(group, 4, weights), expected)
+    np.testing.assert_allclose(graph.edges(graph.code(group, 4), 4, weights), expected)
 
 
 def test_mixing_runs_from_apart_to_one():
@@ -39,7 +39,8 @@ def test_mixing_runs_from_apart_to_one():
     for gap in (20, 2, 0):
         rows = rng.normal(size=(600, 4)).astype(np.float32)
         rows[group == 1, 0] += gap
-        shares.append(np.sin(mixing(Graph.of(rows, 0).edges(group, 2))[0, 1]) ** 2)
+        graph = Graph.of(rows, 0)
+        shares.append(np.sin(mixing(graph.edges(graph.code(group, 2), 2))[0, 1]) ** 2)
     assert shares[0] < 0.002 < shares[1] < shares[2] == pytest.approx(0.5, abs=0.03)
 
 
