@@ -15,6 +15,7 @@ from atlas.comparison.networks import Network
 from atlas.comparison.pairing import FEWEST_IMAGES, Pair
 from atlas.comparison.plan import Plan, header_of, is_finished, layout_there, writer_of
 from atlas.comparison.shared_map import MIN_IMAGES, SharedMap, map_network, write_network
+from atlas.comparison.told import placed
 from atlas.errors import ConfigError, StoreError
 from atlas.findings.densities import CellDensity, Region, compare_densities, find_regions, region_images
 from atlas.findings.neighborhoods import NEAR, nearest_others
@@ -99,7 +100,10 @@ def compare_datasets(plan: Plan, progress: Progress) -> Diff:
     writer = writer_of(plan, document)
     _write_images(writer, both, progress)
     _write_layers(writer, plan, layout, count, progress)
-    columns = {"dataset": [plan.networks[int(one)].title for one in both.other]}
+    columns: dict[str, Sequence[Any]] = {"dataset": [plan.networks[int(one)].title for one in both.other]}
+    shared = SharedMap(layout, tuple(levels), both.image_of, both.column("label"), 0)
+    document["changes"], in_change = placed(document["changes"], shared, both.ids)
+    columns |= in_change
     names = write_diff_files(plan.target, document, _arrays(layout, densities), both.ids, columns)
     writer.record_files(names)
     writer.finish()

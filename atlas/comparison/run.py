@@ -20,6 +20,7 @@ from atlas.comparison.told import (
     discover,
     flip_rows,
     image_columns,
+    placed,
     sample_change,
 )
 from atlas.errors import ConfigError
@@ -53,6 +54,7 @@ def compare(
             return Diff(_nothing_changed(networks))
         if not _same_ids(networks):
             return compare_datasets(plan, progress)
+    _check_references(networks[0], plan.references)
     if is_finished(plan):
         return open_diff(target)
     return _compare(plan, progress)
@@ -72,7 +74,8 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
         sample_change(compared[0], other, whole, shared, floor_overlap)
         for other, whole in zip(compared[1:], wholes, strict=True)
     ]
-    listed, tested, notes = discover(own[0], own[-1], pairs[len(own) :], shared, plan.seed)
+    found, tested, notes = discover(own[0], own[-1], pairs[len(own) :], shared, plan.seed)
+    listed, in_change = placed(found, shared, network.store.images.ids)
     document = {
         **header_of(plan, "networks"),
         **wholes[-1].values(),
@@ -95,7 +98,9 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
         write_network(writer, index, one, shared, settings, progress)
     arrays = _arrays(compared, wholes, floor_overlap) | cell_arrays(mapped, wholes, changes, shared)
     ids = network.store.images.ids
-    names = write_diff_files(plan.target, document, arrays, list(ids), image_columns(compared, changes, shared))
+    names = write_diff_files(
+        plan.target, document, arrays, list(ids), image_columns(compared, changes, shared) | in_change
+    )
     writer.record_files(names)
     writer.finish()
     return open_diff(plan.target)
@@ -112,6 +117,18 @@ def _arrays(accounts: Sequence[Account], wholes: Sequence[Whole], floor: Any) ->
         "confidence": np.stack([one.pair.confidence for one in accounts]),
     }
     return arrays if floor is None else arrays | {"floor": floor}
+
+
+def _check_references(first: Network, references: Sequence[Network]) -> None:
+    """Refuse references that are copies: against a floor of nothing everything looks real."""
+    known = {first.identity: first.title}
+    for reference in references:
+        if reference.identity is not None and reference.identity in known:
+            raise ConfigError(
+                f"the reference {reference.title} is the same network as {known[reference.identity]}: name checkpoints "
+                "of its recipe that were trained with other seeds"
+            )
+        known[reference.identity] = reference.title
 
 
 def _same_network(networks: Sequence[Network]) -> bool:

@@ -25,6 +25,8 @@ from atlas.findings.local import (
 
 EXAMPLES = 24
 """Images named for each kind of flip."""
+IN_CHANGE = "what changed"
+"""The column of images that says which of the listed changes each is in."""
 PER_CHANGE = 200
 """Images named for a change, the most changed first."""
 
@@ -117,6 +119,28 @@ def discover(
         "below": [_change_row(change, ids) for change in found.below],
     }
     return [_change_row(change, ids) for change in found.changes], tested, []
+
+
+def placed(
+    changes: Sequence[dict[str, Any]], shared: SharedMap, ids: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+    """Where on the map each change lies, and a column that names an image's change; no column without changes.
+
+    `view`: left, bottom, right, top of the middle 80 % of its samples. An image of two changes is named by the first.
+    """
+    place = {name: i for i, name in enumerate(ids)}
+    named = [""] * len(ids)
+    rows = []
+    for at, change in enumerate(changes, start=1):
+        images = [place[name] for name in change["images"]]
+        name = f"{at}: {change['kind']}"
+        for image in images:
+            named[image] = named[image] or name
+        here = shared.layout.positions[np.isin(shared.image_of, images)]
+        here = here[np.isfinite(here).all(axis=1)]
+        view = np.quantile(here, [0.1, 0.9], axis=0).ravel().tolist() if len(here) else None
+        rows.append({**change, "name": name, "view": view})
+    return rows, {IN_CHANGE: named} if rows else {}
 
 
 def _change_row(change: Change, ids: Sequence[str]) -> dict[str, Any]:

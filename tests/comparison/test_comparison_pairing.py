@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted_networks import Pictures, clouds, write_network, write_store
+from planted_networks import Made, Pictures, clouds, write_network, write_store
 
 from atlas.comparison import compare
 from atlas.comparison.networks import open_networks, open_reference
@@ -99,7 +99,7 @@ def test_a_missing_store_a_store_and_a_missing_atlas_are_told(first: Path, tmp_p
 
 def test_a_dead_layer_is_told(first: Path, tmp_path: Path) -> None:
     other = write_network(tmp_path, "b", ROWS, PICTURES, weights="b")
-    dead = write_store(tmp_path / "dead.store", np.ones((160, 12)), PICTURES)
+    dead = write_store(tmp_path / "dead.store", np.ones((160, 12)), PICTURES, made=Made(weights="dead"))
     said = refusal(first, other, references=[dead])
     assert said == "layer 'layer3' of dead gives the same for every image: compare another one (--layers)"
 
@@ -127,3 +127,11 @@ def test_a_reference_may_be_a_store_but_needs_the_same_rows(first: Path, tmp_pat
     pooled = write_network(tmp_path, "c", ROWS, PICTURES, kind="mean", weights="c")
     with pytest.raises(AtlasError, match="has no sampled positions of layer 'layer3'"):
         open_reference(pooled.with_suffix(".store"), network)
+
+
+def test_a_reference_that_is_a_copy_is_refused(first: Path, tmp_path: Path) -> None:
+    other = write_network(tmp_path, "b", ROWS, PICTURES, weights="b")
+    copy = write_network(tmp_path, "copy", ROWS, PICTURES, PICTURES.labels)
+    assert refusal(first, other, references=[copy]).startswith("the reference copy is the same network as a: name")
+    twins = [write_store(tmp_path / f"{i}.store", ROWS, PICTURES, made=Made(weights="c")) for i in range(2)]
+    assert "the reference 1 is the same network as 0" in refusal(first, other, references=twins)
