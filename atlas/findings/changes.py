@@ -122,12 +122,16 @@ def find_changes(
     found = _candidates(sides, group, len(class_names))
     adjusted = _adjusted([candidate.p for candidate in found])
     order = np.argsort([candidate.p for candidate in found], kind="stable")
-    told = [_change(found[i], float(adjusted[i]), sides, group, class_names) for i in order if adjusted[i] <= level]
-    below = [i for i in order if adjusted[i] > level][:BELOW]
-    under = [_change(found[i], float(adjusted[i]), sides, group, class_names)[0] for i in below]
+    answers = None if a.predictions is None or b.predictions is None else (a.predictions, b.predictions)
+
+    def change(i: int) -> tuple[Change, Telling]:
+        return _change(found[i], float(adjusted[i]), tell(found[i], sides, group, class_names, answers), class_names)
+
+    listed = _ranked([change(i) for i in order if adjusted[i] <= level])
+    below = tuple(change(i)[0] for i in order[adjusted[order] > level][:BELOW])
     floor: Literal["retrained", "sampling"] = "retrained" if references else "sampling"
     counts = (len(references), len(found), int((~tested).sum()), int(tested.sum()))
-    return ChangeReport(_ranked(told), tuple(under), floor, *counts, level)
+    return ChangeReport(listed, below, floor, *counts, level)
 
 
 def _check(
@@ -142,6 +146,8 @@ def _check(
                 f"network {number + 1} has vectors of shape {view.vectors.shape} for {len(ids)} images: each network "
                 f"needs one row for each image"
             )
+        if view.predictions is not None and len(view.predictions) != len(ids):
+            raise DataError(f"network {number + 1} has {len(view.predictions)} predictions for {len(ids)} images")
         if not np.isfinite(view.vectors).all():
             raise DataError(f"network {number + 1} has vectors that are not finite: extract its activations anew")
     if labels is not None and (len(labels) != len(ids) or np.max(labels, initial=-1) >= len(class_names)):
@@ -202,10 +208,7 @@ def _may_repeat(change: Change, other: Change) -> bool:
     return change.about != "parts" or other.about != "parts" or change.kind == other.kind
 
 
-def _change(
-    candidate: Candidate, p: float, sides: Sides, group: NDArray[np.int64] | None, names: Sequence[str]
-) -> tuple[Change, Telling]:
-    told = tell(candidate, sides, group, names)
+def _change(candidate: Candidate, p: float, told: Telling, names: Sequence[str]) -> tuple[Change, Telling]:
     change = Change(
         kind=told.kind,
         about=candidate.about,

@@ -20,6 +20,9 @@ MOSTLY = 0.5
 """Share of a group's images that a class must have to give the group its name."""
 
 
+Answers = tuple[NDArray[np.integer], NDArray[np.integer]] | None
+
+
 @dataclass(frozen=True)
 class Telling:
     """groups and images: numbers of tested images, the most changed first in `images`; classes: numbers.
@@ -36,8 +39,17 @@ class Telling:
     text: str
 
 
-def tell(candidate: Candidate, sides: Sides, group: NDArray[np.int64] | None, names: Sequence[str]) -> Telling:
-    """Say what changed, about which images. group (images,) numbers `names`, -1 for none; None without labels."""
+def tell(
+    candidate: Candidate,
+    sides: Sides,
+    group: NDArray[np.int64] | None,
+    names: Sequence[str],
+    predictions: Answers = None,
+) -> Telling:
+    """Say what changed, about which images. group (images,) numbers `names`, -1 for none; None without labels.
+
+    predictions: class numbers (images,) of A and of B, -1 for none, where both have a classifier.
+    """
     groups = tuple(members[sides.tested[members]] for members in candidate.groups)
     kind, classes = candidate.kind, candidate.classes
     if candidate.about == "classes" and kind == "merged":
@@ -46,14 +58,18 @@ def tell(candidate: Candidate, sides: Sides, group: NDArray[np.int64] | None, na
             if len(going) >= max(LEAST, ONE_WAY * len(coming)):
                 kind, classes = "moved", (classes[one], classes[other])
                 text = _moved(going, groups[one], [names[number] for number in classes], candidate)
+                text += _taken_for(predictions, [going], classes[1:], names)
                 return Telling(kind, (going,), going, going, classes, text)
     images, size = _most_changed(sides, groups, rises=kind in ("merged", "appeared"))
     carried = np.abs(size) >= CARRIED
     core = images[carried] if candidate.about == "classes" and carried.any() else min(groups, key=len)
     if candidate.about == "cluster":
         classes, mix = _majority(group, images, names)
-        return Telling(kind, groups, images, core, classes, _cluster(candidate, groups, mix))
-    return Telling(kind, groups, images, core, classes, _pair(candidate, groups, [names[number] for number in classes]))
+        text = _cluster(candidate, groups, mix) + _right(predictions, images, group)
+        return Telling(kind, groups, images, core, classes, text)
+    text = _pair(candidate, groups, [names[number] for number in classes])
+    text += _taken_for(predictions, groups, classes[::-1], names) if candidate.about == "classes" else ""
+    return Telling(kind, groups, images, core, classes, text)
 
 
 def _share_in(account: Account, of: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -97,6 +113,29 @@ def _majority(
     order = np.argsort(-count, kind="stable")[:2]
     words = ", ".join(f"{_percent(count[one] / len(images))} {names[one]}" for one in order if count[one])
     return ((int(order[0]),) if count[order[0]] > MOSTLY * len(images) else ()), f" ({words})"
+
+
+def _taken_for(
+    predictions: Answers, groups: Sequence[NDArray[np.int64]], others: Sequence[int], names: Sequence[str]
+) -> str:
+    """How many of the images the classifiers take for the class on the other side, in words."""
+    if predictions is None:
+        return ""
+    a, b = (
+        float(np.mean(np.concatenate([answers[of] == other for of, other in zip(groups, others, strict=True)])))
+        for answers in predictions
+    )
+    whom = names[others[0]] if len(groups) == 1 else "the other class"
+    return f" B takes {_percent(b)} of them for {whom}, A {_percent(a)}."
+
+
+def _right(predictions: Answers, images: NDArray[np.int64], group: NDArray[np.int64] | None) -> str:
+    """How many of the labelled images each classifier has right, in words."""
+    known = images[group[images] >= 0] if group is not None else images[:0]
+    if predictions is None or group is None or not len(known):
+        return ""
+    a, b = (float((answers[known] == group[known]).mean()) for answers in predictions)
+    return f" B has {_percent(b)} of them right, A {_percent(a)}."
 
 
 def _percent(share: float) -> str:

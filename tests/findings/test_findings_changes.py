@@ -132,6 +132,23 @@ def test_the_sentence_and_its_figures_are_those_of_a_slow_count():
     assert f"{100 * first.after:.0f} % of their neighbours are of the other class" in first.text
 
 
+def test_the_classifiers_answers_are_told():
+    world = World(seed=0)
+    a, b = (world.network(plant).vectors for plant in (None, "merged"))
+    mixed = np.where((LABELS == 1) & world.side, 0, LABELS)
+    views = NetworkView(a, LABELS), NetworkView(b, mixed)
+    tested = halves(IDS)
+    share = 100 * (mixed != LABELS)[tested & (LABELS < 2)].mean()
+    assert (
+        f"B takes {share:.0f} % of them for the other class, A 0 %."
+        in find_changes(*views, LABELS, NAMES, ids=IDS).changes[0].text
+    )
+    gathered = NetworkView(world.network("gathered").vectors, np.where(world.some, 5, LABELS))
+    first = find_changes(views[0], gathered, LABELS, NAMES, ids=IDS).changes[0]
+    right = 100 * (gathered.predictions == LABELS)[first.images].mean()
+    assert f"B has {right:.0f} % of them right, A 100 %." in first.text
+
+
 def test_the_list_is_ranked_and_tells_its_tests():
     report = World(seed=4).compare("merged", 2)
     scores = [change.score for change in report.changes]
