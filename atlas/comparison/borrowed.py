@@ -23,7 +23,8 @@ class Borrowed:
 
     cosine: float32 (cells,), to that cell's mean, both less the layer's mean; NaN where the atlas has no icon at all.
     icons: one per cell with a cosine of ALIKE or more and enough images, in order; drawn: bool (cells,), which these
-    are. Their scores are those they have for the cells that they were made for.
+    are. Their scores are those they have for the cells that they were made for; `nearest` is the cell of this level
+    that the direction they were made for is most alike: another than their own where two cells share an icon.
     """
 
     cosine: NDArray[np.float32]
@@ -52,9 +53,10 @@ class IconShelf:
         count = len(level)
         cosine = np.full(count, np.nan, np.float32)
         nearest = np.zeros(count, np.int64)
+        alike = np.zeros((count, len(self._homes)))
         if len(self._homes) and count:
-            found = _directions(means - self._mean) @ self._directions.T
-            nearest, cosine = found.argmax(axis=1), found.max(axis=1).astype(np.float32)
+            alike = _directions(means - self._mean) @ self._directions.T
+            nearest, cosine = alike.argmax(axis=1), alike.max(axis=1).astype(np.float32)
         drawn = level.kept & (cosine >= ALIKE)
         cells = np.flatnonzero(drawn)
         images = np.empty((len(cells), self._size, self._size, 3), np.uint8)
@@ -64,7 +66,8 @@ class IconShelf:
             images[place] = home.icon(at)
             told = home.scores
             scores[:, place] = told.centre[at], told.robust[at], told.windowed[at], told.strength[at]
-        return Borrowed(cosine, drawn, Icons(images, *scores))
+        taken_for = alike[np.ix_(cells, nearest[cells])].argmax(axis=0) if len(cells) else np.empty(0)
+        return Borrowed(cosine, drawn, Icons(images, *scores, nearest=taken_for.astype(np.int32)))
 
 
 class PatchShelf:

@@ -117,6 +117,11 @@ def test_icons_are_borrowed_from_the_network_s_own_atlas(diff: Diff, home: Path)
         assert cosine[cell] >= 0.8
         np.testing.assert_array_equal(level.icon(cell), own.icon(int(shown[alike[cell].argmax()])))
     assert not level.has_icon[cosine < 0.8].any()
+    drawn = np.flatnonzero(level.has_icon)
+    for cell in drawn:  # an icon that another cell has more right to is marked so
+        source = alike[cell].argmax()
+        assert level.trust.nearest[cell] == drawn[alike[drawn, source].argmax()]
+        assert level.trust.believable[cell] == (level.trust.nearest[cell] == cell)
 
 
 def test_columns_colour_images_by_change(diff: Diff) -> None:
