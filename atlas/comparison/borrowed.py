@@ -67,7 +67,9 @@ class IconShelf:
             told = home.scores
             scores[:, place] = told.centre[at], told.robust[at], told.windowed[at], told.strength[at]
         taken_for = alike[np.ix_(cells, nearest[cells])].argmax(axis=0) if len(cells) else np.empty(0)
-        return Borrowed(cosine, drawn, Icons(images, *scores, nearest=taken_for.astype(np.int32)))
+        centre, robust, windowed, strength = scores
+        icons = Icons(images, centre, robust, windowed, strength, taken_for.astype(np.int32))
+        return Borrowed(cosine, drawn, icons)
 
 
 class PatchShelf:
