@@ -38,7 +38,7 @@ from atlas.explorer import start_server
 handle = start_server(sys.argv[1])
 print(handle.url, flush=True)
 handle.wait()"""
-NO_FILTER = "classes: [], low: 0, high: 100, wrong: false, images: 1, columns: []"
+NO_FILTER = "classes: [], low: 0, high: 100, wrong: false, images: 1, columns: [], change: null"
 EXPLORER = "document.querySelector('.bk-Figure').atlasExplorer"
 READY = "document.querySelector('.bk-Figure')?.dataset.loading === 'false'"
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.explorer.comparing import told
 from atlas.explorer.encode import pack
 from atlas.explorer.shards import Shards
 from atlas.storage.atlas import AtlasLayer
@@ -58,6 +59,7 @@ def page_header(
         "atlases": [list(pair) for pair in others],
         "network": network,
         "columns": [column.summary() for column in shards.columns],
+        "diff": told(atlas),
         "layers": _layers(shards),
     }
 

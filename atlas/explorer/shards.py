@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from atlas.explorer.cells import LevelCells
 from atlas.explorer.columns import Column
+from atlas.explorer.comparing import diff_columns
 from atlas.explorer.confusions import confusions, is_wrong
 from atlas.explorer.encode import contact_sheet, number, pack, picture_uri
 from atlas.explorer.patchbook import PAGE, PatchBook
@@ -51,13 +52,15 @@ Key = tuple[str, tuple[int, ...]]
 class Shards:
     """All shards of one atlas; with pictures=False none holds a picture of the dataset.
 
-    limit: how many samples are drawn at once. columns: the user's own, of the atlas's images.
+    limit: how many samples are drawn at once. columns: the user's own, of the atlas's images; a comparison has some of
+    its own before them.
     """
 
     def __init__(
         self, atlas: Atlas, *, pictures: bool = True, limit: int = MAX_POINTS, columns: tuple[Column, ...] = ()
     ) -> None:
-        self.atlas, self.pictures, self.limit, self.columns = atlas, pictures, limit, columns
+        self.atlas, self.pictures, self.limit = atlas, pictures, limit
+        self.columns = (*diff_columns(atlas), *columns)
         self._makers: dict[str, tuple[int, Callable[..., dict[str, Any]]]] = {
             "tile": (4, self._tile),
             "detail": (4, self._detail),

@@ -22,14 +22,14 @@ from atlas.storage.atlas import Atlas
 
 pytestmark = pytest.mark.browser
 
-STATE = f"() => {{ const {{ firstColour, ...rest }} = {EXPLORER}.state; return rest; }}"
+STATE = f"() => {{ const {{ first, ...rest }} = {EXPLORER}.state; return rest; }}"
 BOX = [(0.70, 0.35), (0.95, 0.65)]
 
 
 def settle_soon(page: Any, settle: Settle) -> None:
     page.wait_for_timeout(150)
     settle(page)
-    page.wait_for_timeout(400)  # the address is written a moment later
+    page.wait_for_function(f"{EXPLORER}.address.written === {EXPLORER}.addressText")  # it is written a moment later
 
 
 def drag(page: Any, path: list[tuple[float, float]]) -> None:
@@ -71,7 +71,15 @@ def test_a_link_opened_anew_shows_the_same(visit: Visit, served: ServerHandle, p
     settle_soon(page, settle)
     state, frame, before = page.evaluate(STATE), page.evaluate(FRAME), pixels(page)
     assert state["layer"] == 1
-    assert state["filter"] == {"classes": [], "low": 55, "high": 100, "wrong": True, "images": 1, "columns": []}
+    assert state["filter"] == {
+        "classes": [],
+        "low": 55,
+        "high": 100,
+        "wrong": True,
+        "images": 1,
+        "columns": [],
+        "change": None,
+    }
     assert state["selected"]["level"] == level.number
     again = visit(page.url)
     again.locator(".panel .patch img[src]").first.wait_for()

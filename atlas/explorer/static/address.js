@@ -16,23 +16,24 @@ function writeAddress(state, view, there) {
   const { filter } = state;
   if (state.layer !== 0) say("layer", state.layer);
   if (view !== null) say("at", writeView(view));
+  if (state.beside !== state.first.beside) say("beside", state.beside ?? "off");
   if (state.beside !== null) {
-    say("beside", state.beside);
     if (state.together !== null) say("together", Number(state.together));
     if (there !== null) say("there", writeView(there));
     if (state.pane === 1) say("in", "beside");
   }
   if (state.locked !== null) say("level", state.locked);
   if (state.cells !== "icons") say("show", state.cells);
-  if (state.points !== "off") say("samples", state.points);
+  if (state.points !== state.first.points) say("samples", state.points);
   if (!state.density) say("size", "full");
   if (!state.names) say("names", "off");
-  if (state.colour !== state.firstColour) say("colour", state.colour);
+  if (state.colour !== state.first.colour) say("colour", state.colour);
   if (state.effect !== null) say("effect", state.effect);
   if (filter.classes.length > 0) say("class", filter.classes.join(","));
   if (filter.low > 0 || filter.high < 100) say("confidence", `${filter.low},${filter.high}`);
   if (filter.wrong) say("wrong", 1);
   if (filter.images > 1) say("images", filter.images);
+  if (filter.change !== null) say("change", filter.change);
   if (filter.columns.length > 0) say("where", filter.columns.map(writeColumn).join(";"));
   if (state.selected !== null) say("cell", [state.selected.level, state.selected.column, state.selected.row].join(","));
   if (state.region.length > 0) say("region", state.region.map(writeOutline).join(";"));
@@ -59,7 +60,7 @@ function readAddress(text, header, first) {
   };
   const one = (name, choices, other) => (choices.includes(said.get(name)) ? said.get(name) : other);
   const layer = whole("layer", header.layers.length) ?? 0;
-  const beside = whole("beside", header.layers.length);
+  const beside = said.has("beside") ? whole("beside", header.layers.length) : first.beside;
   const pane = beside !== null && said.get("in") === "beside" ? 1 : 0;
   const of = header.layers[layer];
   const names = filteredNames(header).length;
@@ -70,7 +71,7 @@ function readAddress(text, header, first) {
     together: said.has("together") ? said.get("together") === "1" : null,
     locked: whole("level", of.levels.length),
     cells: header.pictures ? one("show", SHOWN, "icons") : "icons",
-    points: one("samples", SAMPLES, "off"),
+    points: one("samples", SAMPLES, first.points),
     density: said.get("size") !== "full",
     names: said.get("names") !== "off",
     colour: one("colour", colourModes(header, of).map(([mode]) => mode), first.colour),
@@ -80,6 +81,7 @@ function readAddress(text, header, first) {
       ...readConfidence(numbers("confidence", 2)),
       wrong: said.get("wrong") === "1" && header.aligned,
       images: whole("images", 1e9) ?? 1,
+      change: whole("change", header.diff?.changes.length ?? 0),
       columns: readColumns(said.get("where"), header),
     },
     selected: readCell(numbers("cell", 3), pane === 1 ? header.layers[beside] : of),

@@ -5,7 +5,7 @@ class Beside {
   constructor(header, pane, actions) {
     Object.assign(this, { header, pane, actions });
     this.box = { left: 0, top: 0, width: 0, height: 0 };
-    this.layers = new LayerPicker("Layer of the second map", header, (beside) => actions.set({ beside }));
+    this.layers = new LayerPicker(`${layerWord(header)} of the second map`, header, (beside) => actions.set({ beside }));
     this.words = h("span", { class: "quiet" });
     this.twins = h("p", { class: "twins", hidden: true });
     this.together = h("button", { class: "quiet-button", "aria-pressed": "false", click: () => actions.set({ together: this.together.getAttribute("aria-pressed") !== "true" }) }, "Move together");
@@ -57,6 +57,9 @@ class LayerPicker {
   }
 }
 
+/** What a layer of this page is called: a comparison's are networks, or datasets. */
+const layerWord = ({ diff }) => diff?.layer ?? "Layer";
+
 const MANY_LAYERS = 4;
 
 /** A slider over many layers: to run through checkpoints or depths with the view kept. Null where a menu is enough. */
@@ -64,7 +67,7 @@ class LayerSlider {
   constructor(header, choose) {
     const { layers } = header;
     this.layers = layers;
-    this.input = h("input", { type: "range", min: 0, max: layers.length - 1, step: 1, "aria-label": "Layer, in order", input: (event) => choose(Number(event.target.value)) });
+    this.input = h("input", { type: "range", min: 0, max: layers.length - 1, step: 1, "aria-label": `${layerWord(header)}, in order`, input: (event) => choose(Number(event.target.value)) });
     this.words = h("span", { class: "quiet" });
     this.element = h("div", { class: "level-line", hidden: layers.length < MANY_LAYERS }, this.input, this.words);
   }

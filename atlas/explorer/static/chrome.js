@@ -64,7 +64,7 @@ class Chrome {
       (points) => actions.set({ points }),
     );
     this.colour = new Menu("Colour", [], (colour) => actions.colour(colour));
-    this.layer = new LayerPicker("Layer", header, (layer) => actions.set({ layer }));
+    this.layer = new LayerPicker(layerWord(header), header, (layer) => actions.set({ layer }));
     this.slider = new LayerSlider(header, (layer) => actions.set({ layer }));
     this.two = h("button", { class: "quiet-button two", "aria-pressed": "false", title: "Two maps: a second layer beside this one (T)", "aria-label": "Two maps", click: () => actions.beside() }, "◫");
     this.level = new Menu("Level", [["auto", "Automatic"]], (value) => actions.set({ locked: value === "auto" ? null : Number(value) }));
@@ -95,7 +95,7 @@ class Chrome {
         "div",
         { class: "controls" },
         header.atlases.length > 1 ? atlases.element : "",
-        header.layers.length > 1 ? h("span", { class: "menu" }, h("span", {}, "Layer"), this.layer.element, this.two) : h("span", { class: "menu" }, h("span", {}, "Layer"), header.layers[0]?.name ?? "none"),
+        header.layers.length > 1 ? h("span", { class: "menu" }, h("span", {}, layerWord(header)), this.layer.element, this.two) : h("span", { class: "menu" }, h("span", {}, "Layer"), header.layers[0]?.name ?? "none"),
         this.cells.element,
         this.points.element,
         this.colour.element,

@@ -3,8 +3,8 @@
 const UNKNOWN_CODE = 255;
 
 class Columns {
-  constructor(shards) {
-    this.shards = shards;
+  constructor(header, shards) {
+    Object.assign(this, { header, shards });
     this.opened = new WeakMap(); // shard -> unpacked
   }
 
@@ -30,7 +30,7 @@ class Columns {
     return this.tests(filter) !== null;
   }
 
-  /** For each column of a filter, (image) => whether it passes; null while any is on its way. */
+  /** For each column and change of a filter, (image) => whether it passes; null while any is on its way. */
   tests(filter) {
     const tests = filter.columns.map(({ column, codes, low, high }) => {
       if (codes !== undefined) {
@@ -40,6 +40,9 @@ class Columns {
       const of = this.values(column);
       return of && ((image) => of[image] >= low && of[image] <= high); // NaN is neither
     });
-    return tests.includes(null) ? null : tests;
+    if (tests.includes(null)) return null;
+    if (filter.change === null) return tests;
+    const changed = new Set(this.header.diff.changes[filter.change].images);
+    return [...tests, (image) => changed.has(image)];
   }
 }

@@ -8,15 +8,15 @@ const MINIMUM_PANEL_PX = 820; // of the figure's width: below it the panel opens
 class Explorer {
   constructor({ figure, plot, mark, header, inline }) {
     Object.assign(this, { figure, plot, mark, header });
-    this.first = { colour: colourModes(header, header.layers[0])[0][0] };
+    this.first = firstLook(header);
     this.address = new AddressBar(header, (text) => this.goTo(readAddress(text, header, this.first)));
     const wanted = readAddress(this.address.usable ? this.address.text : "", header, this.first);
-    this.state = { ...wanted.state, firstColour: this.first.colour };
+    this.state = { ...wanted.state, first: this.first };
     this.selectedSamples = null; // columns of the samples in the region, null while they are on their way
     this.shards = new Shards({ home: header.home, asks: header.asks, token: header.token, inline, changed: (key) => this._shardChanged(key) });
     this.tiles = new TileLayer(header, this.shards, () => this._shardChanged("decoded"));
     this.tables = new CellTables(header, this.shards);
-    this.columns = new Columns(this.shards);
+    this.columns = new Columns(header, this.shards);
     this.regions = new Regions(header, () => this._showRegions());
     this.panes = [new Pane(this, 0), new Pane(this, 1)];
     this.active = this.panes[0]; // the map that keys move: the one last pointed at
@@ -330,6 +330,14 @@ class Explorer {
     const drop = (region) => this.regions.drop(region).catch(() => {});
     this.overview.showRegions(this.regions.all, open, drop, this.regions.where);
   }
+}
+
+/** How a page without an address opens: a comparison with its first and last network, and the samples in the colours of
+ * its first column. */
+function firstLook(header) {
+  const { diff, layers } = header;
+  if (diff === null || header.columns.length === 0) return { colour: colourModes(header, layers[0])[0][0], points: "off", beside: null };
+  return { colour: "column0", points: "over", beside: layers.length > 1 ? layers.length - 1 : null };
 }
 
 /** Mount the explorer into its figure, once the figure has a view. */

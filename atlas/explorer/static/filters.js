@@ -1,12 +1,15 @@
 /* Filters: which samples count. One predicate decides for points, cells and selections alike. */
 
 const UNKNOWN_PERCENT = 255;
-const NO_FILTER = Object.freeze({ classes: Object.freeze([]), low: 0, high: 100, wrong: false, images: 1, columns: Object.freeze([]) });
+const NO_FILTER = Object.freeze({ classes: Object.freeze([]), low: 0, high: 100, wrong: false, images: 1, columns: Object.freeze([]), change: null });
 
 /** Names of the classes that a filter is about: the labels', or the outputs' where nothing is labelled. */
 const filteredNames = (header) => (header.labelled ? header.classes : header.outputs);
 
-const filtersAnything = (filter) => filter.classes.length > 0 || filter.low > 0 || filter.high < 100 || filter.wrong || filter.images > 1 || filter.columns.length > 0;
+const filtersAnything = (filter) => filter.classes.length > 0 || filter.low > 0 || filter.high < 100 || filter.wrong || filter.images > 1 || asksImages(filter);
+
+/** Whether a filter asks more of an image than its label, prediction and confidence. */
+const asksImages = ({ columns, change }) => columns.length > 0 || change !== null;
 
 /** (i) => whether sample i of some columns passes, as far as its image decides; none while a user's column that the
  * filter asks for is on its way. own: the user's Columns. */
@@ -15,7 +18,7 @@ function imagePredicate(header, { label, prediction, confidence, image }, filter
   const of = header.labelled ? label : prediction;
   const { low, high, wrong } = filter;
   const anyConfidence = low <= 0 && high >= 100;
-  const tests = filter.columns.length === 0 ? [] : (own.tests(filter) ?? [() => false]);
+  const tests = !asksImages(filter) ? [] : (own.tests(filter) ?? [() => false]);
   return (i) => {
     if (classes !== null && !classes.has(of[i])) return false;
     if (wrong && (label[i] < 0 || prediction[i] < 0 || label[i] === prediction[i])) return false;
@@ -41,7 +44,7 @@ function passing({ header, shards, columns: own, state: { filter } }, book, poin
   if (points === null || !own.ready(filter)) return null;
   if (book.whole) return { samples: points.liveCount, exact: true };
   // Samples by label, prediction and confidence are few rows; a user's column needs a row for each image.
-  const shard = shards.get(`${filter.columns.length > 0 ? "census" : "tally"}/${book.layer}`);
+  const shard = shards.get(`${asksImages(filter) ? "census" : "tally"}/${book.layer}`);
   if (!shard) return null;
   const columns = { confidence: unpack(shard.confidence, Uint8Array) };
   for (const name of ["label", "prediction"]) columns[name] = unpack(shard[name], Int32Array);
@@ -65,6 +68,7 @@ function filterWords(header, filter) {
   if (low > 0 || high < 100) words.push(`confidence ${low} to ${high} %`);
   if (wrong) words.push("wrong only");
   if (images > 1) words.push(`cells of ${count(images)} images or more`);
+  if (filter.change !== null) words.push(changeWords(header.diff.changes[filter.change]));
   for (const { column, codes, low, high } of filter.columns) {
     const { name, categories, range } = header.columns[column];
     if (codes === undefined) words.push(`${name} ${rangeWords(low, high, range)}`);
@@ -72,5 +76,7 @@ function filterWords(header, filter) {
   }
   return words.join("; ");
 }
+
+const changeWords = ({ kind, classes }) => (classes.length > 0 ? `${kind}: ${classes.join(", ")}` : kind);
 
 const rangeWords = (low, high, [least, most]) => (low <= least ? `at most ${high}` : high >= most ? `at least ${low}` : `${low} to ${high}`);

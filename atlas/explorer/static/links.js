@@ -42,6 +42,8 @@ class Links {
     if (!other.points) return nothing;
     const here = pointers?.[other.number].pointer;
     const cursor = here && this.oneLayout ? { x: other.view.worldX(here.x), y: other.view.worldY(here.y) } : null;
+    // On one layout a sample is at one place: the frame, the outline and the cursor say it all.
+    if (this.oneLayout) return { ...nothing, cursor };
     const selected = this._kept(pane, "selected", this._selectedIn(other));
     return { selected: selected.twins, all: selected.samples, pointed: this._kept(pane, "pointed", this._pointedIn(other)).twins, cursor };
   }

@@ -13,7 +13,19 @@ class Overview {
     this.effect = new NamePicker("effect-class", header.outputs, "Effect on which class?", (effect) => actions.set({ effect }));
     this.regions = h("section", { class: "regions" });
     this.hint = h("p", { class: "hint" }, "Point at a cell to see what it holds; click it for its real pictures. Press ? for the keys.");
-    this.body = [h("h2", {}, "In view"), this.summary, ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions, this.hint];
+    this.body = [h("h2", {}, "In view"), this.summary, this._changes(), ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions, this.hint];
+  }
+
+  /** What a comparison found, ranked; a click shows the images of a change alone. */
+  _changes() {
+    const { diff } = this.header;
+    if (diff === null) return "";
+    const { filter } = this.actions;
+    this.changes = diff.changes.map(({ text }, change) => h("button", { class: "change", "aria-pressed": "false", click: ({ currentTarget }) => filter({ change: currentTarget.getAttribute("aria-pressed") === "true" ? null : change }) }, text));
+    const names = { cka: "CKA", procrustes: "Procrustes distance", neighbor_overlap: "neighbours in common" };
+    const figures = diff.figures.map(([name, value]) => `${names[name]} ${figure2(value)}`).join(" · ");
+    const none = "Nothing changed beyond what chance explains.";
+    return h("section", { class: "changes" }, h("h3", {}, "What changed"), figures ? h("p", { class: "quiet" }, figures) : "", this.changes.length > 0 ? h("ol", {}, this.changes.map((button) => h("li", {}, button))) : h("p", {}, none), diff.floor ? h("p", { class: "quiet" }, `Noise floor: ${diff.floor}.`) : "", diff.notes.map((note) => h("p", { class: "quiet" }, note)));
   }
 
   /** Bring all to a state. census: of the drawn points in view; passing: what the filter leaves; cells: of a colour mode,
@@ -21,6 +33,7 @@ class Overview {
   show({ census, points, book, state, passing, cells, awaited, pale }) {
     this.pale = pale;
     this.filters.show(state.filter, passing, book);
+    this.changes?.forEach((button, change) => button.setAttribute("aria-pressed", String(state.filter.change === change)));
     if (points === null) {
       this.summary.textContent = "Loading the samples …";
       return;
