@@ -29,8 +29,8 @@ def test_a_mixed_cell_is_named_by_what_is_in_it(visit: Visit, served: ServerHand
         (90, 5, 5, 0): "ball",
         (60, 30, 10, 0): "Mostly ball",
         (45, 45, 10, 0): "ball and cat",
-        (25, 25, 25, 25): "ball 25 %, cat 25 % …",
-        (40, 20, 20, 20): "ball 40 %, cat 20 % …",
+        (25, 25, 25, 25): "ball 25 %, cat 25 %\u00a0…",
+        (40, 20, 20, 20): "ball 40 %, cat 20 %\u00a0…",
     }
     for images, title in titles.items():
         labels = [number for pair in enumerate(images) if pair[1] for number in pair]

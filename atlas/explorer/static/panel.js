@@ -222,7 +222,7 @@ function titleOf(cell, header) {
   if (share(0) > 0.5) return `Mostly ${name(0)}`;
   if (share(0) + share(1) > 0.8) return `${name(0)} and ${name(1)}`;
   const first = [0, 1].filter((i) => share(i) > 0).map((i) => `${name(i)} ${percent(share(i))}`);
-  return `${first.join(", ")}${labels.length > 4 ? " …" : ""}`;
+  return `${first.join(", ")}${labels.length > 4 ? "\u00a0…" : ""}`;
 }
 
 function labelWords({ label, prediction, confidence }, { classes, outputs }) {
