@@ -86,7 +86,7 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
         "tested": tested,
         "classes": class_rows(compared[0], compared[-1], wholes[-1], changes[-1], shared, network.store.classes),
         "flips": flip_rows(own[0], own[-1], shared),
-        "notes": notes,
+        "notes": [f"In what changed, A is {compared[0].title} and B is {compared[-1].title}.", *notes],
     }
     writer = writer_of(plan, document)
     write_images(writer, own[0], progress)
