@@ -106,7 +106,7 @@ def compute_layout(
         numbers = np.flatnonzero(fitted)
         if vectors is not None:
             vectors = partial(_read, vectors, numbers)
-        plane[fitted], engine = _place(points[fitted], recipe, begin, vectors)
+        plane[fitted], engine = _place(points if fitted.all() else points[fitted], recipe, begin, vectors)
         if not fitted.all() and np.isfinite(plane[fitted]).all():
             plane[~fitted] = place_among(
                 points, fitted, plane[fitted], method, seed=seed, threads=recipe.threads, progress=progress

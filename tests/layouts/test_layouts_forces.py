@@ -181,3 +181,13 @@ def test_lists_find_the_same_whatever_the_number_of_threads(monkeypatch: pytest.
     np.testing.assert_array_equal(one.indices, two.indices)
     found = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(one.indices, exact.indices, strict=True)])
     assert found > 0.97
+
+
+def test_tsne_ends_with_whole_attraction_and_takes_longer_for_more_points() -> None:
+    few, many = place.phases_of(5_000), place.phases_of(1_000_000)
+    assert sum(phase.iterations for phase in few) == 300
+    assert sum(phase.iterations for phase in many) > 450
+    assert few[-1] == many[-1]
+    assert few[-1].exaggeration == 1
+    factors = [phase.exaggeration for phase in few]
+    assert factors[0] > factors[1] > 1 > factors[2]

@@ -148,3 +148,23 @@ def test_sparse_lists_are_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
     found = find_neighbors(activations(400), 60)
     assert found.indices.min() >= 0
     assert all(len(set(row)) == 60 for row in found.indices.tolist())
+
+
+def test_whole_vectors_are_read_by_the_points_numbers_and_not_where_rows_are_streamed() -> None:
+    x = activations(60)
+    x[:, 3] = 0.5  # a dead channel
+    x[7] = x[2]  # a copy
+    x[11, 0] = np.nan
+    survey = reduce.survey_rows(x)
+    read = reduce.vectors_of(x, survey)
+    assert read is not None
+    numbers = np.array([5, 0, 40])
+    expected = np.delete(x[survey.distinct[numbers]], 3, axis=1)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert {2, 11, 7} - set(survey.distinct.tolist()) == {7, 11}
+    np.testing.assert_allclose(read(numbers), expected, atol=1e-6)
+    plain = reduce.vectors_of(x, survey, metric="euclidean")
+    assert plain is not None
+    assert plain(numbers).dtype == np.float32
+    np.testing.assert_array_equal(plain(numbers), np.delete(x[survey.distinct[numbers]], 3, axis=1))
+    assert reduce.vectors_of(rows.Selected(x, np.arange(60)), survey) is None
