@@ -166,7 +166,7 @@ class IconsConfig(_Schema):
 
 
 class RunConfig(_Schema):
-    """How the work is done; only the seed and `deterministic` change the result."""
+    """How the work is done; the seed and `deterministic` change the result, and a GPU on which cuML lays out."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     deterministic: bool = False
