@@ -67,6 +67,8 @@ class LevelCells:
             "real": bool(self.level.patches[cell, 0] >= 0),
             "accuracy": number(self["accuracy"][cell]),
             "confidence": number(self["confidence"][cell]),
+            "scores": self.scores(cell),
+            "cosine": number(self._real[cell], 3),
             "labels": np.stack([labels, counts[labels]], axis=1).reshape(-1).tolist(),
             "effects": self.effects(cell)[:TOP_EFFECTS],
         }
@@ -93,7 +95,7 @@ class LevelCells:
         Its robust cosine over the mean cosine of the cell's real patches; at most 0.5 where the icon is nearer to a
         neighbouring cell than to its own, and 0 where it is nearer to one further off, or under the atlas' bound.
         """
-        real = _mean_cosine(self["patch_cosine"])
+        real = self._real
         against = np.where(np.isfinite(real) & (real > 0), real, USUAL_REAL)
         found = np.clip(self.level.scores.robust / against, 0, 1)
         shows, believable = self.level.trust.nearest, self.level.trust.believable
@@ -113,6 +115,11 @@ class LevelCells:
         best = np.argsort(-cosine, kind="stable")[:NEAREST]
         columns, rows = self["column"], self["row"]
         return [[int(columns[i]), int(rows[i]), number(cosine[i], 3)] for i in best if np.isfinite(cosine[i])]
+
+    @cached_property
+    def _real(self) -> NDArray[np.float32]:
+        """Mean cosine of each cell's real patches to its mean."""
+        return _mean_cosine(self["patch_cosine"])
 
     @cached_property
     def _directions(self) -> NDArray[np.float32] | None:

@@ -173,7 +173,6 @@ class Shards:
         return {
             "cell": cell,
             "spread": number(cells["spread"][cell]),
-            "scores": cells.scores(cell),
             "effects": cells.effects(cell),
             "effectSamples": int(cells["effect_samples"][cell]),
             "near": cells.nearest(cell),

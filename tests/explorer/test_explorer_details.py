@@ -29,8 +29,8 @@ def test_a_mixed_cell_is_named_by_what_is_in_it(visit: Visit, served: ServerHand
         (90, 5, 5, 0): "ball",
         (60, 30, 10, 0): "Mostly ball",
         (45, 45, 10, 0): "ball and cat",
-        (25, 25, 25, 25): "ball 25 %, cat 25 %\u00a0…",
-        (40, 20, 20, 20): "ball 40 %, cat 20 %\u00a0…",
+        (25, 25, 25, 25): "ball 25\u00a0%, cat 25\u00a0%\u00a0…",
+        (40, 20, 20, 20): "ball 40\u00a0%, cat 20\u00a0%\u00a0…",
     }
     for images, title in titles.items():
         labels = [number for pair in enumerate(images) if pair[1] for number in pair]
@@ -135,6 +135,29 @@ def test_effects_on_their_way_are_not_called_absent(visit: Visit, planted: Atlas
         page.get_by_label("Colour", exact=True).select_option("effect")
         page.locator(".legend").get_by_text("Loading the effects").wait_for()
         page.unroute_all(behavior="ignoreErrors")
+
+
+def test_card_and_panel_judge_an_icon_alike_and_the_panel_follows_the_filter(
+    visit: Visit, served: ServerHandle, planted: Atlas, settle: Settle
+) -> None:
+    page = visit(f"{served.url}#class=1,2&names=off")
+    level = planted.layers[0].levels[shown_level(page)]
+    label, image = planted.images.label, planted.layers[0].samples.image
+    verdicts = set()
+    for cell in np.flatnonzero(level.has_icon)[::7]:
+        page.mouse.move(*centre(page, level, int(cell)))
+        page.wait_for_timeout(100)
+        card = page.locator(".card .verdict").inner_text().removeprefix("Icon: ")
+        page.mouse.click(*centre(page, level, int(cell)))
+        where = f"column {level.level.column[cell]}, row {level.level.row[cell]} from"
+        page.locator(".panel").get_by_text(where).wait_for()
+        page.locator(".panel .trust .verdict").wait_for()
+        assert page.locator(".panel .trust .verdict").inner_text().lower() == card
+        verdicts.add(card)
+        members = level.level.members[level.level.start[cell] : level.level.start[cell + 1]]
+        left = int(np.isin(label[image[members]], [1, 2]).sum())
+        page.locator(".left-of-cell").get_by_text(f"The filter leaves {left} of its {len(members)} sample").wait_for()
+    assert len(verdicts) > 1
 
 
 @pytest.mark.parametrize("width", [390, 800, 1280])

@@ -298,6 +298,7 @@ function cellCard(found, header, tiles) {
       {},
       rows.length ? cardList("Labels", rows) : "",
       effects.length ? cardList("Speaks for", effects) : "",
+      cell.scores === null ? "" : h("p", { class: "facts" }, h("span", { class: `verdict ${trust(found).tone}` }, `Icon: ${trust(found).verdict.toLowerCase()}`)),
       h("p", { class: "quiet facts" }, facts.map((fact) => h("span", {}, fact))),
     ),
   ];

@@ -318,11 +318,20 @@ class Explorer {
   overviewLater() {
     clearTimeout(this.overviewTimer);
     this.overviewTimer = setTimeout(() => {
+      if (this.panel.content === "cell") this.panel.showLeft(this._leftOfCell(this.panel.shown));
       if (this.panel.content !== "overview" || this.view.size === null) return;
       const [{ points, passing, cells, awaited }] = this.panes;
       const census = points?.census(this.view) ?? null;
       this.overview.show({ census, points, book: this.book, state: this.state, passing, cells, awaited, pale: this.painter.theme.pale });
     }, 60);
+  }
+
+  /** What the filter leaves of a cell, in words. */
+  _leftOfCell({ cell, column, row, level }) {
+    const { points, book } = this.selectedPane;
+    if (!filtersAnything(this.state.filter) || points === null) return "";
+    const left = points.inCell(column, row, level.side).length;
+    return book.whole ? `The filter leaves ${count(left)} of its ${counted(cell.samples, "sample")}.` : `The filter leaves ${count(left)} of its samples that are drawn.`;
   }
 
   _showRegions() {

@@ -44,13 +44,19 @@ class Panel {
     if (!again) this.element.scrollTop = 0;
   }
 
+  /** Say how much of the cell the filter leaves; "" where it leaves everything. */
+  showLeft(words) {
+    if (this.left && this.left.textContent !== words) this.left.textContent = words;
+  }
+
   /** Icon and real patches; the patches first where the icon is not to be believed. */
   _evidence(found, detail) {
     const portrait = this._portrait(found, detail);
-    const numbers = this._numbers(found.cell);
+    this.left ??= h("p", { class: "quiet left-of-cell", role: "status" });
+    const numbers = h("div", {}, this._numbers(found.cell), this.left);
     if (detail === null) return [portrait, numbers];
     const patches = this._patches(detail, found.layer);
-    const doubted = detail.scores !== null && trust(detail.scores, detail.patches, [found.column, found.row]).tone === "poor";
+    const doubted = trust(found).tone === "poor";
     return doubted ? [numbers, patches, portrait] : [portrait, numbers, patches];
   }
 
@@ -71,8 +77,8 @@ class Panel {
   }
 
   _portrait(found, detail) {
-    const words = detail === null ? null : trust(detail.scores, detail.patches, [found.column, found.row]);
-    const scores = detail?.scores;
+    const words = detail === null ? null : trust(found);
+    const { scores } = found.cell;
     return h(
       "div",
       { class: "portrait" },
@@ -221,7 +227,7 @@ function titleOf(cell, header) {
   if (share(0) > 0.8) return name(0);
   if (share(0) > 0.5) return `Mostly ${name(0)}`;
   if (share(0) + share(1) > 0.8) return `${name(0)} and ${name(1)}`;
-  const first = [0, 1].filter((i) => share(i) > 0).map((i) => `${name(i)} ${percent(share(i))}`);
+  const first = [0, 1].filter((i) => share(i) > 0).map((i) => `${name(i)} ${percent(share(i)).replace(" ", "\u00a0")}`);
   return `${first.join(", ")}${labels.length > 4 ? "\u00a0…" : ""}`;
 }
 

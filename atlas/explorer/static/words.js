@@ -25,17 +25,16 @@ function percent(share, digits = 0) {
 const figure2 = (value) => (value === null ? "–" : value.toFixed(2));
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toPrecision(2)}`;
 
-/** How far an icon can be believed, judged against the real patches of its cell: {verdict, tone, reason}. */
-function trust(scores, patches, place) {
+/** How far the icon of a cell, as found by TileLayer.cellAt, can be believed, judged against its real patches:
+ * {verdict, tone, reason}. */
+function trust({ cell: { scores, cosine: real }, column, row }) {
   if (scores === null) return { verdict: "No icon", tone: "none", reason: "too few images, or not rendered yet" };
-  const cosines = patches.map((patch) => patch.cosine).filter((value) => value !== null);
-  const real = cosines.length ? cosines.reduce((sum, value) => sum + value, 0) / cosines.length : null;
   const { robust, strength } = scores;
   const compared = real === null || real <= 0 ? robust / 0.75 : robust / real;
   const weak = strength !== null && strength < 0.5;
   const against = real === null ? "" : `; its real patches reach ${figure2(real)}`;
   const seen = `After small shifts, turns and blurs the network still reads it as this cell with cosine ${figure2(robust)}${against}.`;
-  const isBeside = scores.shows && place && Math.abs(scores.shows[0] - place[0]) <= 1 && Math.abs(scores.shows[1] - place[1]) <= 1;
+  const isBeside = scores.shows && Math.abs(scores.shows[0] - column) <= 1 && Math.abs(scores.shows[1] - row) <= 1;
   if (scores.believable === false && isBeside) {
     const why = "The network takes it for the cell beside: believe it for this neighbourhood, not for this cell alone.";
     return { verdict: "Believable in part", tone: "fair", reason: `${seen} ${why}` };
