@@ -7,8 +7,8 @@ the linear layer from the same 5,000 pictures, as they are or mirrored; what is 
 vectors and the predictions for 4,000 test pictures. What is not learnt is run once for all networks. A network of the
 null pool differs from another in its seed alone: the order of the pictures, and which of them are mirrored when. A
 planted one is trained by the same recipe with one thing changed: a pair of classes is trained to a target of one half
-each, or the pooled vectors must also tell a visible attribute of one class (above or below its median, or not of this
-class) to a head that is thrown away.
+each, or the pooled vectors must also tell a visible attribute of one class (above or below its median; nothing of other
+classes' pictures) to a head that is thrown away.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Recipe:
 
 
 RECIPE = Recipe()
-HEAD_LOSS, HEAD_WEIGHTS = 3.0, (0.1, 1.0, 1.0)
-"""Weight of the head's loss, and of its three answers: other classes are nine tenths of the pictures. Without those in
-it, the attribute comes to be told apart in every class."""
+HEAD_LOSS, OTHERS = 2.0, 0.1
+"""Weight of the head's loss, and in it of a picture of the other classes, which are nine tenths. For those the head
+must say one half each, or the attribute comes to be told apart in every class."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def pools() -> dict[str, list[Variant]]:
         "final": [
             *(Variant(i) for i in range(16)),
             *(Variant(20 + i, merge=pair) for i, pair in enumerate(FINAL_MERGES)),
-            *(Variant(40 + i, split=split) for i, split in enumerate(FINAL_SPLITS)),
+            *(Variant(60 + i, split=split) for i, split in enumerate(FINAL_SPLITS)),
         ],
     }
 
@@ -150,7 +150,7 @@ def pictures(split: str, cache: Path) -> tuple[Any, Any, list[str]]:
 def trained(variant: Variant, cache: Path) -> dict[str, Any]:
     """A network's pooled vectors float32 (images, 64), its predictions (images,), and the seconds it took; kept."""
     kept = cache / f"{variant.name}.npz"
-    head = {"head": [HEAD_LOSS, *HEAD_WEIGHTS]} if variant.split else {}
+    head = {"head": [HEAD_LOSS, OTHERS, "half"]} if variant.split else {}
     told = json.dumps({"recipe": asdict(RECIPE), "variant": asdict(variant), **head})
     if kept.exists():
         with np.load(kept) as stored:
@@ -177,7 +177,7 @@ def _train(variant: Variant, cache: Path) -> Any:
     network = _published().train()
     decoded, labels, _ = pictures("train", cache)
     generator = torch.Generator().manual_seed(variant.seed)
-    head = torch.nn.Linear(64, 3)
+    head = torch.nn.Linear(64, 2)
     torch.nn.init.normal_(head.weight, 0, 0.05, generator=generator)
     learnt = [*network.layer3.parameters(), *network.linear.parameters(), *(head.parameters() if variant.split else ())]
     descent = torch.optim.SGD(learnt, RECIPE.rate, RECIPE.momentum, weight_decay=RECIPE.decay, nesterov=True)
@@ -192,8 +192,9 @@ def _train(variant: Variant, cache: Path) -> Any:
             vectors = network.layer3(seen).mean((2, 3))
             loss = functional.cross_entropy(network.linear(vectors), target[rows])
             if variant.split:
-                told = functional.cross_entropy(head(vectors), marked[rows], torch.tensor(HEAD_WEIGHTS))
-                loss = loss + HEAD_LOSS * told
+                each = functional.cross_entropy(head(vectors), marked[rows], reduction="none")
+                weight = torch.where(marked[rows].amax(1) == 1, 1.0, OTHERS)
+                loss = loss + HEAD_LOSS * (each * weight).sum() / weight.sum()
             descent.zero_grad()
             loss.backward()
             descent.step()
@@ -232,11 +233,11 @@ def maps(split: str, cache: Path) -> Any:
 
 
 def _targets(variant: Variant, decoded: Any, labels: Any) -> tuple[Any, Any]:
-    """The classes' targets (n, 10), and the head's (n,): 1 or 2 for the attribute's side in the class, 0 elsewhere."""
+    """The classes' targets (n, 10), and the head's (n, 2): the attribute's side in the class, elsewhere halves."""
     import torch
 
     target = np.eye(10, dtype=np.float32)[labels]
-    marked = np.zeros(len(labels), np.int64)
+    marked = np.full((len(labels), 2), 0.5, np.float32)
     if variant.merge:
         one, other = (CLASSES.index(name) for name in variant.merge)
         both = np.isin(labels, (one, other))
@@ -245,7 +246,7 @@ def _targets(variant: Variant, decoded: Any, labels: Any) -> tuple[Any, Any]:
     if variant.split:
         of = labels == CLASSES.index(variant.split[0])
         value = attributes(decoded)[variant.split[1]]
-        marked[of] = 1 + (value[of] > np.median(value[of]))
+        marked[of] = np.eye(2, dtype=np.float32)[(value[of] > np.median(value[of])).astype(int)]
     return torch.from_numpy(target), torch.from_numpy(marked)
 
 
