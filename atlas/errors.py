@@ -42,6 +42,10 @@ class RenderError(AtlasError):
     """Icons cannot be rendered for this network, layer or setting."""
 
 
+class AttributionError(AtlasError):
+    """An attribution does not hold for this network, layer or picture."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)

@@ -27,6 +27,7 @@ ROOMS = (
     "job",
     "pictures",
     "findings",
+    "attribution",
     "rendering",
     "layouts",
     "importing",

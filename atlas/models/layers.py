@@ -195,7 +195,7 @@ def record_calls(network: nn.Module, input_shape: tuple[int, int, int], device: 
     handles += [module.register_forward_hook(after) for module in names]
     try:
         with torch.no_grad():
-            batch = torch.zeros((2, *input_shape), device=device)
+            batch = torch.zeros((2, *input_shape), device=device, dtype=_precision(network))
             with tracker:
                 network(tracker.mark(batch))
     except _FAULTS as error:
@@ -208,6 +208,10 @@ def record_calls(network: nn.Module, input_shape: tuple[int, int, int], device: 
         for handle in handles:
             handle.remove()
     return _numbered(made, counts)
+
+
+def _precision(network: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
 
 
 def _numbered(calls: Sequence[Call], counts: Mapping[nn.Module, int]) -> list[Call]:

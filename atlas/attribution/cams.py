@@ -1,0 +1,162 @@
+"""Attributions over a layer's positions: CAM and Grad-CAM, and the latter with guided gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from atlas.attribution.gradients import Given, guided, logits_of, picked, told
+from atlas.attribution.maps import Balance
+from atlas.errors import AttributionError
+from atlas.models import as_grid, capture, layer_shapes
+from atlas.models.capture import Watch, find_module
+from atlas.models.layers import Call, classify_calls, record_calls
+from atlas.records import LayerShape
+
+_PASSIVE = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten)
+_POOL_ERROR = 1e-3
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """Maps at a layer's own size (n, h, w), their balance and the layer's name."""
+
+    values: torch.Tensor
+    balance: Balance
+    layer: str
+
+
+def enlarged(coarse: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(n, h, w) -> (n, 1, height, width), bilinear, as if each value stood in the middle of its square."""
+    return functional.interpolate(coarse[:, None], size=size, mode="bilinear", align_corners=False)
+
+
+def grad_cam(given: Given, layer: str | None) -> Coarse:
+    """relu(sum over channels of the mean gradient times the activation). Selvaraju et al. 2017, eq. 1 and 2."""
+    name, shape = _layer_of(given, layer)
+    found: dict[str, torch.Tensor] = {}
+
+    def cut(_: str, tensor: torch.Tensor) -> torch.Tensor:
+        # The graph begins here: nothing before the layer needs a gradient.
+        found["leaf"] = tensor.detach().clone().requires_grad_()
+        return found["leaf"].clone()  # an in-place ReLU behind the layer must not change what was read
+
+    with torch.enable_grad(), Watch(given.model.network, [name], cut) as watch:
+        logits = logits_of(given.model, given.model.network(given.batch.detach()))
+        watch.check_complete()
+        slopes = torch.autograd.grad(picked(logits, given.targets).sum(), found["leaf"], allow_unused=True)[0]
+    slope = None if slopes is None else as_grid(slopes, shape)
+    if slope is None or not slope.any():
+        raise AttributionError(
+            f"the logits of {given.model.name} do not depend on the positions of layer '{name}', as in a transformer's "
+            "last block, where only CLS goes on: choose an earlier layer"
+        )
+    grid = as_grid(found["leaf"].detach(), shape)
+    weighted = torch.einsum("npc,nc->np", grid, slope.mean(1)).clamp(min=0)
+    values = weighted.view(-1, shape.height, shape.width)
+    return Coarse(values, told(values, picked(given.logits, given.targets), binding=False), name)
+
+
+def cam(given: Given) -> Coarse:
+    """The last map weighted by the classifier's row. Zhou et al. 2016, eq. 2.
+
+    Refused unless the network ends in global average pooling and one linear layer, which is tried, not assumed: the
+    map's mean must be what the linear layer reads. Divided by the number of positions, so that the map's sum, plus
+    the bias, is the logit.
+    """
+    network, calls = given.model.network, _calls(given)
+    weighted = [call for call in calls if isinstance(call.module, nn.Linear | nn.modules.conv._ConvNd)]
+    head = weighted[-1] if weighted else None
+    why = f"CAM needs global average pooling and one linear layer at the end, which {given.model.name} does not have"
+    if head is None or not isinstance(head.module, nn.Linear) or head.output is None or len(head.output.shape) != 2:
+        raise AttributionError(f"{why}: use Grad-CAM, which equals it where both are defined")
+    name, shape = _layer_of(given, None)
+    with torch.no_grad(), capture(network, [name, head.layer], stop=False) as run:
+        seen = run(given.batch)
+        logits = logits_of(given.model, run.output)
+        grid = as_grid(seen[name], shape)
+        exact = grid.shape[2] == head.module.in_features
+        if exact:
+            again = head.module(grid.mean(1))
+            near = _POOL_ERROR * logits.abs().max()
+            exact = again.shape == logits.shape and bool(((again - logits).abs() <= near).all())
+    if not exact:
+        raise AttributionError(f"{why}: use Grad-CAM, which equals it where both are defined")
+    rows = head.module.weight[given.targets]
+    values = torch.einsum("npc,nc->np", grid, rows).view(-1, shape.height, shape.width) / (shape.height * shape.width)
+    promised = picked(given.logits, given.targets)
+    if head.module.bias is not None:
+        promised = promised - head.module.bias[given.targets]
+    return Coarse(values, told(values, promised, binding=True), name)
+
+
+def guided_grad_cam(given: Given, layer: str | None) -> tuple[torch.Tensor, Coarse]:
+    """Grad-CAM, enlarged, times guided back-propagation. Selvaraju et al. 2017, section 3.2."""
+    coarse = grad_cam(given, layer)
+    height, width = given.batch.shape[2:]
+    values = guided(given) * enlarged(coarse.values, (height, width))
+    return values, Coarse(coarse.values, told(values, picked(given.logits, given.targets), binding=False), coarse.layer)
+
+
+def _calls(given: Given) -> list[Call]:
+    channels, height, width = given.batch.shape[1:]
+    return record_calls(given.model.network, (channels, height, width), given.batch.device)
+
+
+def _layer_of(given: Given, layer: str | None) -> tuple[str, LayerShape]:
+    channels, height, width = given.batch.shape[1:]
+    name = last_map(given) if layer is None else layer
+    find_module(given.model.network, name, given.model.name)
+    shape = layer_shapes(given.model, [name], (channels, height, width))[name]
+    if shape.height * shape.width == 1:
+        raise AttributionError(
+            f"layer '{name}' of {given.model.name} has no positions: choose one with a map ('atlas layers' lists them)"
+        )
+    return name, shape
+
+
+def last_map(given: Given) -> str:
+    """The layer that Grad-CAM reads by default.
+
+    The last map before the last weighted layer (of a ResNet `layer4`, of SqueezeNet what its last convolution reads);
+    of tokens, the last whose grid positions still reach the logits.
+    """
+    channels, height, width = given.batch.shape[1:]
+    calls = _calls(given)
+    shapes = classify_calls(given.model.network, calls, (channels, height, width))
+    ends = [i for i, call in enumerate(calls) if isinstance(call.module, nn.Linear | nn.modules.conv._ConvNd)]
+    before = calls[: ends[-1]] if ends else calls
+    open_ = []
+    for call in reversed(before):
+        shape = shapes[call.layer]
+        if shape is None or shape.height * shape.width == 1 or isinstance(call.module, _PASSIVE):
+            continue
+        if shape.kind in ("map", "map_last"):
+            return call.layer
+        open_.append(call.layer)
+        if _reaches(given, call.layer, shape):
+            return call.layer
+        if len(open_) > 40:
+            break
+    raise AttributionError(
+        f"{given.model.name} has no map or grid of tokens before its last layer: name one with layer=, or use "
+        "integrated gradients"
+    )
+
+
+def _reaches(given: Given, layer: str, shape: LayerShape) -> bool:
+    leaf: list[torch.Tensor] = []
+
+    def cut(_: str, tensor: torch.Tensor) -> torch.Tensor:
+        leaf.append(tensor.detach().clone().requires_grad_())
+        return leaf[0].clone()
+
+    with torch.enable_grad(), Watch(given.model.network, [layer], cut):
+        logits = logits_of(given.model, given.model.network(given.batch[:1].detach()))
+        if not logits.requires_grad:
+            return False
+        slope = torch.autograd.grad(logits.square().sum(), leaf[0], allow_unused=True)[0]
+    return slope is not None and bool(as_grid(slope, shape).any())
