@@ -23,7 +23,7 @@ browser:  ## install Debian's chromium for the browser tests, where it is missin
 	  { $$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } \
 	    >/dev/null 2>&1 || echo "chromium is missing and cannot be installed here: the browser tests will be skipped"; }
 
-demo: $(READY)  ## build both atlases of the embedded dataset and open the explorer
+demo: $(READY)  ## build and compare both atlases of the embedded dataset, and open the explorer
 	$(BIN)/atlas demo
 
 test: $(READY) browser  ## run every test
