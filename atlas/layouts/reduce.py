@@ -105,11 +105,13 @@ def reduce_rows(
 def vectors_of(
     rows: Rows, survey: Survey, *, metric: Metric = "cosine", seed: int = 0
 ) -> Callable[[NDArray[np.int64]], NDArray[np.float32]] | None:
-    """How to read the vectors that `reduce_rows` makes points of, by the points' numbers; None where rows are streamed.
+    """How to read the vectors that `reduce_rows` makes points of, by the points' numbers.
+
+    None where rows are streamed, and for more than WIDEST channels, which would be projected again and again.
 
     (n,) -> float32 (n, living channels), of length 1 for the cosine metric.
     """
-    if not isinstance(rows, np.ndarray):
+    if not isinstance(rows, np.ndarray) or survey.alive.sum() > WIDEST:
         return None
     distinct, prepare = survey.distinct, _Preparation(survey.alive, metric, seed)
     return lambda numbers: prepare(rows[distinct[numbers]].astype(np.float32), np.ones(len(numbers), bool)).astype(

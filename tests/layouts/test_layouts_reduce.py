@@ -150,7 +150,9 @@ def test_sparse_lists_are_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(len(set(row)) == 60 for row in found.indices.tolist())
 
 
-def test_whole_vectors_are_read_by_the_points_numbers_and_not_where_rows_are_streamed() -> None:
+def test_whole_vectors_are_read_by_the_points_numbers_and_not_where_rows_are_streamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     x = activations(60)
     x[:, 3] = 0.5  # a dead channel
     x[7] = x[2]  # a copy
@@ -168,3 +170,5 @@ def test_whole_vectors_are_read_by_the_points_numbers_and_not_where_rows_are_str
     assert plain(numbers).dtype == np.float32
     np.testing.assert_array_equal(plain(numbers), np.delete(x[survey.distinct[numbers]], 3, axis=1))
     assert reduce.vectors_of(rows.Selected(x, np.arange(60)), survey) is None
+    monkeypatch.setattr(reduce, "WIDEST", 10)
+    assert reduce.vectors_of(x, survey) is None
