@@ -15,6 +15,7 @@ class Painter {
       accent: colour("--accent", "#2f5fd0"), quiet: colour("--quiet", "#667085"),
     };
     this.theme.dim = channelsOf(this.theme.dot);
+    this.theme.em = parseFloat(style.fontSize); // 13 to 20 CSS pixels: larger on a large screen
     this.theme.pale = channelsOf(colour("--pale", "#eeeeee"));
     const { cells, density } = explorer.state;
     explorer.tiles.setLook({ cells, density, ground: this.theme.ground, dot: this.theme.dot });

@@ -190,7 +190,7 @@ class Pane {
       this.namePlaces = placesOfNames(this.points, header, side, part);
     }
     const context = this.lines.getContext("2d");
-    const height = Math.min(26, Math.max(17, view.size.width / 90));
+    const height = 1.35 * this.theme.em;
     context.font = `600 ${height * 0.68}px system-ui, sans-serif`;
     this.names = fittingNames(this.namePlaces, view, (text) => context.measureText(text).width, height);
     return this.names;
@@ -259,7 +259,7 @@ class Pane {
   _mark(context, places, colour, ratio) {
     const { view } = this;
     const ringed = places.length <= MOST_RINGS;
-    const radius = (ringed ? 4.5 : 2) * ratio;
+    const radius = (ringed ? 0.35 : 0.15) * this.theme.em * ratio;
     context.beginPath();
     for (const [x, y] of places) {
       const [px, py] = [view.screenX(x) * ratio, view.screenY(y) * ratio];
