@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,8 +49,11 @@ def unit_rows(vectors: NDArray[np.floating], seed: int = 0) -> NDArray[np.float3
 def find_clusters(rows: NDArray[np.float32], found_on: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.int64]:
     """Cluster the rows of one half by k-means, and give every row its nearest centre. -> int64 (images,)"""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
-    means = KMeans(count, n_init=4, max_iter=100, random_state=seed).fit(rows[found_on])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than clusters: some stay empty
+        means = KMeans(count, n_init=4, max_iter=100, random_state=seed).fit(rows[found_on])
     return np.asarray(means.predict(rows), np.int64)
 
 

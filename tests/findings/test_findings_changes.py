@@ -178,6 +178,14 @@ def test_one_class_and_unlabelled_images_are_no_trouble():
         assert find_changes(*views, labels, names, ids=IDS).tests > 0
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("different", [1, 5])
+def test_copies_of_a_few_images_are_no_trouble(different):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(different, 8)).astype(np.float32)[rng.integers(0, different, IMAGES)]
+    assert not find_changes(NetworkView(rows), NetworkView(2 * rows), LABELS, NAMES, ids=IDS).changes
+
+
 def test_the_same_network_has_not_changed():
     view = World(seed=6).network()
     assert not find_changes(view, view, LABELS, NAMES, ids=IDS).changes
