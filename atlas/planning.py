@@ -28,6 +28,7 @@ SECONDS_PER_THOUSAND = {"tsne": 0.4, "umap": 0.5, "pacmap": 0.5, "pca": 0.01}
 BYTES_PER_THUMBNAIL, BYTES_PER_PATCH = 2_800, 1_200
 BYTES_PER_PIXEL = 2.4
 PATCHES_OF_A_CELL = 16
+FINER = 0.56  # of a first level's icon: what a finer one takes, which starts from a coarser cell's
 # A map covers so much of its square, and its cells' counts scatter as a negative binomial of this shape: the demo's and
 # the digits' maps, 12 levels of 8 to 32 cells a side, had 0.7 to 1.2 of the icons that this foretells.
 COVERED, SHAPE = 0.72, 1.5
@@ -93,7 +94,9 @@ def plan(
     rendered = sum(sum(levels[: config.icons.levels]) for levels in cells.values())
     patches = sum(min(PATCHES_OF_A_CELL * sum(levels), samples[name]) for name, levels in cells.items())
     layout = sum(samples.values()) / 1000 * SECONDS_PER_THOUSAND[config.layout.method]
-    seconds = extraction.seconds * 2 + layout + rendered * _seconds_per_icon(job)
+    first = sum(sum(levels[: min(1, config.icons.levels)]) for levels in cells.values())
+    finer = FINER if config.icons.backend == "batched" else 1.0
+    seconds = extraction.seconds * 2 + layout + (first + (rendered - first) * finer) * _seconds_per_icon(job)
     return Plan(
         built=built,
         images=extraction.images,
