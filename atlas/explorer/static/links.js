@@ -35,17 +35,16 @@ class Links {
   /** What a map shows of the other: indices into its points of the samples that are selected there and pointed at
    * there, and the cursor's place where it means the same here. */
   seenFrom(pane) {
-    const nothing = { selected: [], pointed: [], cursor: null, all: 0 };
+    const nothing = { selected: [], pointed: [], cursor: null };
     const { panes, pointers } = this.explorer;
     if (!this.isOpen || pane.points === null) return nothing;
     const other = panes[1 - pane.number];
     if (!other.points) return nothing;
-    const here = pointers?.[other.number].pointer;
-    const cursor = here && this.oneLayout ? { x: other.view.worldX(here.x), y: other.view.worldY(here.y) } : null;
-    // On one layout a sample is at one place: the frame, the outline and the cursor say it all.
-    if (this.oneLayout) return { ...nothing, cursor };
-    const selected = this._kept(pane, "selected", this._selectedIn(other));
-    return { selected: selected.twins, all: selected.samples, pointed: this._kept(pane, "pointed", this._pointedIn(other)).twins, cursor };
+    if (this.oneLayout) { // a sample is at one place: the frame, the outline and the cursor say it all
+      const here = pointers?.[other.number].pointer;
+      return { ...nothing, cursor: here ? { x: other.view.worldX(here.x), y: other.view.worldY(here.y) } : null };
+    }
+    return { ...nothing, selected: this._kept(pane, "selected", this._selectedIn(other)), pointed: this._kept(pane, "pointed", this._pointedIn(other)) };
   }
 
   /** {key, columns, of()}: which samples of a map are selected; of() are indices into the columns. */
@@ -70,22 +69,22 @@ class Links {
     return { key: `${cell.level}/${column}/${row}`, columns: points, of: () => points.inCell(column, row, side) };
   }
 
-  /** {twins, samples} of a question, as long as it and the points on both sides stay the same. */
+  /** The answer to a question, as long as it and the points on both sides stay the same. */
   _kept(pane, name, { key, columns, of }) {
     const known = this.kept.get(pane) ?? {};
     const stamp = `${key}|${this.sameSamples}|${this.explorer.panes[0].version}|${this.explorer.panes[1].version}`;
     if (known[name]?.stamp !== stamp || known[name].columns !== columns || known[name].points !== pane.points) {
-      const samples = [...of()];
-      known[name] = { stamp, columns, points: pane.points, samples: samples.length, twins: twinsOf(columns, samples, pane.points, this.sameSamples ? "row" : "image") };
+      known[name] = { stamp, columns, points: pane.points, twins: twinsOf(columns, [...of()], pane.points, this.sameSamples ? "row" : "image") };
       this.kept.set(pane, known);
     }
-    return known[name];
+    return known[name].twins;
   }
 }
 
 /** Indices into `points` of the samples that some samples of other columns are the same as, by "row", or else share
  * their image with, by "image". Of those that pass the filter. */
 function twinsOf(columns, samples, points, by) {
+  if (samples.length === 0) return []; // the index of 50,000 points takes a frame
   const found = [];
   const index = points.index(by);
   for (const value of new Set(samples.map((i) => columns[by][i]))) {
