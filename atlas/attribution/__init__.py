@@ -1,6 +1,24 @@
 """Looking at single pictures: which parts speak for a class, and what a layer makes of them."""
 
+from atlas.attribution.activations import ActivationMaps, Filters, activation_maps, first_filters
+from atlas.attribution.attention import Attention, attention_maps
 from atlas.attribution.attribute import attribute
 from atlas.attribution.maps import METHODS, TITLES, Attribution, Balance, Method
+from atlas.attribution.sanity import Sanity, sanity_check
 
-__all__ = ["METHODS", "TITLES", "Attribution", "Balance", "Method", "attribute"]
+__all__ = [
+    "METHODS",
+    "TITLES",
+    "ActivationMaps",
+    "Attention",
+    "Attribution",
+    "Balance",
+    "Filters",
+    "Method",
+    "Sanity",
+    "activation_maps",
+    "attention_maps",
+    "attribute",
+    "first_filters",
+    "sanity_check",
+]
