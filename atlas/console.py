@@ -94,7 +94,7 @@ def say_diff(diff: Diff) -> None:
         print(f"  {point['title']}: cka against the " + ", the one ".join(against))
     for change in told["changes"]:
         print(f"  {change['kind']:<9} p {change['p']:.2g}  {change['text']}")
-    if not told["changes"]:
+    if told["tested"] and not told["changes"]:
         print("  nothing changed that chance does not explain")
     for note in told["notes"]:
         print(f"  {note}")

@@ -75,6 +75,8 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
         for other, whole in zip(compared[1:], wholes, strict=True)
     ]
     found, tested, notes = discover(own[0], own[-1], pairs[len(own) :], shared, plan.seed)
+    if tested:
+        notes = [f"In what changed, A is {compared[0].title} and B is {compared[-1].title}.", *notes]
     listed, in_change = placed(found, shared, network.store.images.ids)
     document = {
         **header_of(plan, "networks"),
@@ -86,7 +88,7 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
         "tested": tested,
         "classes": class_rows(compared[0], compared[-1], wholes[-1], changes[-1], shared, network.store.classes),
         "flips": flip_rows(own[0], own[-1], shared),
-        "notes": [f"In what changed, A is {compared[0].title} and B is {compared[-1].title}.", *notes],
+        "notes": notes,
     }
     writer = writer_of(plan, document)
     write_images(writer, own[0], progress)

@@ -20,7 +20,7 @@ def told(atlas: Atlas) -> dict[str, Any] | None:
     """A comparison as its page tells it, ready for JSON; None for any other atlas.
 
     layer: the word for what the layers are. figures: [name, value]. changes: kind, classes, text and the indices of the
-    images, those whose id the atlas has. Raises StoreError for a damaged one.
+    images, those whose id the atlas has; tested: whether any were looked for. Raises StoreError for a damaged one.
     """
     if not is_diff(atlas.path):
         return None
@@ -40,5 +40,6 @@ def told(atlas: Atlas) -> dict[str, Any] | None:
         "figures": [[name, diff.document[name]] for name in FIGURES if diff.document.get(name) is not None],
         "floor": str(diff.document["noise_floor"].get("words", "")),
         "changes": changes,
+        "tested": bool(diff.document.get("tested", True)),
         "notes": list(diff.document["notes"]),
     }

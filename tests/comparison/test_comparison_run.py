@@ -259,3 +259,23 @@ def test_networks_of_one_fingerprint_only(home: Path) -> None:
         for seed in (0, 1)
     }
     assert len(told) == 8
+
+
+def test_too_few_images_for_changes_are_told_not_called_unchanged(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    from atlas.console import say_diff
+    from atlas.explorer.comparing import told
+
+    pictures = Pictures.of(40)
+    paths = [
+        write_network(tmp_path, name, clouds(pictures.labels, 10, seed=i), pictures, weights=name)
+        for i, name in enumerate("ab")
+    ]
+    found = compare(*paths, out=tmp_path / "x.diff")
+    assert found.document["notes"][0].startswith("Changes were not looked for: 40 images are too few")
+    say_diff(found)
+    assert "nothing changed" not in capsys.readouterr().out
+    page = told(found.atlas)
+    assert page is not None
+    assert not page["tested"]
