@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from bokeh.client import ClientSession, pull_session
+from browsing import FLAGS, WINDOW
 from planted import write_planted_atlas
 from reporting import Figure, arguments, report
 
@@ -29,10 +30,6 @@ from atlas.explorer import export
 from atlas.explorer.editions import Editions
 from atlas.storage.atlas import Atlas, open_atlas
 
-CHROMIUM = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run"),
-]
 SERVER = """import sys
 from atlas.explorer import start_server
 handle = start_server(sys.argv[1])
@@ -102,7 +99,7 @@ class Served:
 
 def new_page(browser: Any) -> Any:
     """A page of a user who was never here."""
-    page = browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
+    page = browser.new_context(viewport=WINDOW).new_page()
     page.set_default_timeout(120_000)
     return page
 
@@ -235,7 +232,7 @@ def measure(atlas: Atlas, options: argparse.Namespace, site: Path) -> list[Figur
         figures.append(Figure(name, pick(values), None, unit, goal, "<", {"values": values[:2000]}))
 
     with sync_playwright() as playwright, Served(atlas.path) as served:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         views = [first_view(browser, served.url) for _ in range(repeats)]
         add("first view, warm server", [seconds for seconds, _ in views[1:]], "s", 1.5)
         add("downloaded for it", [megabytes for _, megabytes in views], "MB", 3)

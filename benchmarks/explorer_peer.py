@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from explorer import CHROMIUM, EXPLORER, FRAMES, NO_FILTER, READY, Served, planted
+from explorer import EXPLORER, FLAGS, FRAMES, NO_FILTER, READY, Served, planted
 from PIL import Image
 from reporting import Figure, arguments, report
 
@@ -147,7 +147,7 @@ def measure(atlas: Atlas, table: Path, program: str, *, repeats: int, seconds: f
 
     found: dict[str, dict[str, list[float]]] = {}
     with sync_playwright() as playwright, Served(atlas.path) as served, peer(program, table) as other:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         sides = {"here": served.url, "embedding-atlas": other}
         for name, address in sides.items():
             see(browser, address)[0].context.close()  # warm

@@ -13,20 +13,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from browsing import FLAGS, WINDOW
 from planted import write_planted_atlas
 
 from atlas.explorer import ServerHandle, start_server
 from atlas.storage.atlas import Atlas, open_atlas
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-CONTEXT = {"viewport": {"width": 1280, "height": 720}, "reduced_motion": "reduce"}
+CONTEXT = {"viewport": WINDOW, "reduced_motion": "reduce"}
 ALLOWED = ("http://127.0.0.1:", "ws://127.0.0.1:", "file://", "data:", "blob:", "about:")
 
 
@@ -61,7 +54,7 @@ def chromium() -> Iterator[Any]:
     if executable is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield browser
         browser.close()
 
