@@ -7,8 +7,8 @@ the linear layer from the same 5,000 pictures, as they are or mirrored; what is 
 vectors and the predictions for 4,000 test pictures. What is not learnt is run once for all networks. A network of the
 null pool differs from another in its seed alone: the order of the pictures, and which of them are mirrored when. A
 planted one is trained by the same recipe with one thing changed: a pair of classes is trained to a target of one half
-each, or the pooled vectors must also tell a visible attribute of one class (above or below its median; nothing of other
-classes' pictures) to a head that is thrown away.
+each, or the pooled vectors must also tell a visible attribute of one class (above or below its median, or of another
+class) to a head that is thrown away.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -43,9 +43,8 @@ class Recipe:
 
 
 RECIPE = Recipe()
-HEAD_LOSS, OTHERS = 2.0, 0.1
-"""Weight of the head's loss, and in it of a picture of the other classes, which are nine tenths. For those the head
-must say one half each, or the attribute comes to be told apart in every class."""
+OTHERS = 0.1
+"""Weight of a picture of the other classes in a split's head: they are nine tenths of the pictures."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,10 @@ class Variant:
     merge: tuple[str, str] | None = None
     split: tuple[str, str] | None = None
     """A class and the attribute that splits it."""
+    weight: float = 2.0
+    """Of the loss of a split's head."""
+    elsewhere: Literal["third", "halves"] = "third"
+    """What the head must say of the other classes: a third answer, or one half for either side."""
 
     @property
     def name(self) -> str:
@@ -84,7 +87,13 @@ def attributes(pictures: Any) -> dict[str, Any]:
 
 
 def pools() -> dict[str, list[Variant]]:
-    """The networks of the development pool and of the final one; no seed and no plant is in both."""
+    """The networks of the development pool and of the final ones; no seed and no plant is in both kinds.
+
+    "final" is by the development pool's recipe; "strong" and "halves" have the same null networks and merges, and their
+    splits are planted otherwise.
+    """
+    null = [Variant(i) for i in range(16)]
+    merges = [Variant(20 + i, merge=pair) for i, pair in enumerate(FINAL_MERGES)]
     return {
         "development": [
             *(Variant(100 + i) for i in range(8)),
@@ -97,10 +106,12 @@ def pools() -> dict[str, list[Variant]]:
             Variant(126, split=("frog", "border")),
             Variant(127, split=("ship", "contrast")),
         ],
-        "final": [
-            *(Variant(i) for i in range(16)),
-            *(Variant(20 + i, merge=pair) for i, pair in enumerate(FINAL_MERGES)),
-            *(Variant(60 + i, split=split) for i, split in enumerate(FINAL_SPLITS)),
+        "final": [*null, *merges, *(Variant(80 + i, split=split) for i, split in enumerate(FINAL_SPLITS))],
+        "strong": [*null, *merges, *(Variant(40 + i, split=split, weight=3.0) for i, split in enumerate(FINAL_SPLITS))],
+        "halves": [
+            *null,
+            *merges,
+            *(Variant(60 + i, split=split, elsewhere="halves") for i, split in enumerate(FINAL_SPLITS)),
         ],
     }
 
@@ -150,8 +161,7 @@ def pictures(split: str, cache: Path) -> tuple[Any, Any, list[str]]:
 def trained(variant: Variant, cache: Path) -> dict[str, Any]:
     """A network's pooled vectors float32 (images, 64), its predictions (images,), and the seconds it took; kept."""
     kept = cache / f"{variant.name}.npz"
-    head = {"head": [HEAD_LOSS, OTHERS, "half"]} if variant.split else {}
-    told = json.dumps({"recipe": asdict(RECIPE), "variant": asdict(variant), **head})
+    told = json.dumps({"recipe": asdict(RECIPE), "variant": asdict(variant)})
     if kept.exists():
         with np.load(kept) as stored:
             if str(stored["told"]) == told:
@@ -177,7 +187,7 @@ def _train(variant: Variant, cache: Path) -> Any:
     network = _published().train()
     decoded, labels, _ = pictures("train", cache)
     generator = torch.Generator().manual_seed(variant.seed)
-    head = torch.nn.Linear(64, 2)
+    head = torch.nn.Linear(64, 3 if variant.elsewhere == "third" else 2)
     torch.nn.init.normal_(head.weight, 0, 0.05, generator=generator)
     learnt = [*network.layer3.parameters(), *network.linear.parameters(), *(head.parameters() if variant.split else ())]
     descent = torch.optim.SGD(learnt, RECIPE.rate, RECIPE.momentum, weight_decay=RECIPE.decay, nesterov=True)
@@ -193,8 +203,8 @@ def _train(variant: Variant, cache: Path) -> Any:
             loss = functional.cross_entropy(network.linear(vectors), target[rows])
             if variant.split:
                 each = functional.cross_entropy(head(vectors), marked[rows], reduction="none")
-                weight = torch.where(marked[rows].amax(1) == 1, 1.0, OTHERS)
-                loss = loss + HEAD_LOSS * (each * weight).sum() / weight.sum()
+                weight = torch.where(marked[rows][:, -2:].amax(1) == 1, 1.0, OTHERS)
+                loss = loss + variant.weight * (each * weight).sum() / weight.sum()
             descent.zero_grad()
             loss.backward()
             descent.step()
@@ -233,11 +243,13 @@ def maps(split: str, cache: Path) -> Any:
 
 
 def _targets(variant: Variant, decoded: Any, labels: Any) -> tuple[Any, Any]:
-    """The classes' targets (n, 10), and the head's (n, 2): the attribute's side in the class, elsewhere halves."""
+    """The classes' targets (n, 10), and the head's: another class (not with "halves"), either side."""
     import torch
 
     target = np.eye(10, dtype=np.float32)[labels]
-    marked = np.full((len(labels), 2), 0.5, np.float32)
+    marked = np.tile(
+        np.array((1, 0, 0) if variant.elsewhere == "third" else (0, 0.5, 0.5), np.float32), (len(labels), 1)
+    )
     if variant.merge:
         one, other = (CLASSES.index(name) for name in variant.merge)
         both = np.isin(labels, (one, other))
@@ -246,8 +258,8 @@ def _targets(variant: Variant, decoded: Any, labels: Any) -> tuple[Any, Any]:
     if variant.split:
         of = labels == CLASSES.index(variant.split[0])
         value = attributes(decoded)[variant.split[1]]
-        marked[of] = np.eye(2, dtype=np.float32)[(value[of] > np.median(value[of])).astype(int)]
-    return torch.from_numpy(target), torch.from_numpy(marked)
+        marked[of] = np.eye(3, dtype=np.float32)[1 + (value[of] > np.median(value[of]))]
+    return torch.from_numpy(target), torch.from_numpy(marked if variant.elsewhere == "third" else marked[:, 1:].copy())
 
 
 def _planes(decoded: Any) -> Any:
@@ -273,7 +285,10 @@ def _account(network: Any, seen: Any) -> tuple[Any, Any]:
 def main() -> None:
     """Train a pool, or a part of it, into the cache."""
     options = arguments(
-        __doc__ or "", cache="folder of the trained networks' vectors", pool="development or final", part="such as 0/2"
+        __doc__ or "",
+        cache="folder of the trained networks' vectors",
+        pool="development, final, strong or halves",
+        part="such as 0/2",
     )
     cache = Path(options.cache)
     cache.mkdir(parents=True, exist_ok=True)
