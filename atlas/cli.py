@@ -12,6 +12,8 @@ import typer
 
 from atlas.console import info_lines, print_table, say_atlas, say_diff, say_store, show_progress
 from atlas.errors import AtlasError
+from atlas.inside import look
+from atlas.options import Columns, Force, Json, Overrides, PipelineFile
 
 app = typer.Typer(
     name="atlas",
@@ -20,17 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the pipeline, such as layout.method=umap."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
-Columns = Annotated[
-    Path | None, typer.Option(metavar="FILE.csv", help="Colour by this table's columns; its column 'id' names images.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace an output that was made from another configuration.")]
 
 
 def main() -> None:
@@ -325,6 +316,9 @@ def compare(
         print(json.dumps(dict(diff.document)))
         return
     say_diff(diff)
+
+
+app.command()(look)
 
 
 @app.command()

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from atlas.looking import Look
     from atlas.records import Progress
     from atlas.storage import ActivationStore, Atlas
     from atlas.storage.diff import Diff
@@ -99,6 +102,19 @@ def say_diff(diff: Diff) -> None:
     for note in told["notes"]:
         print(f"  {note}")
     print(f"atlas explore {diff.path}")
+
+
+def say_look(found: Look, page: Path) -> None:
+    """Print what the network makes of a picture, which maps add up and which were refused."""
+    print(
+        f"{page}: " + ", ".join(f"{name} {share:.1%}" for name, share in found.likeliest[:3] or [("an encoder", 1.0)])
+    )
+    for method, one in found.attributions.items():
+        off = f"adds up within {one.balance.error[0]:.2%}" if one.balance.binding else "promises no sum"
+        checked = f"; {found.sanity[method].text}" if method in found.sanity else ""
+        print(f"  {method:<21} {off}{checked}")
+    for method, sentence in found.refusals.items():
+        print(f"  {method:<21} refused: {sentence}")
 
 
 def info_lines(found: dict[str, Any]) -> list[str]:

@@ -13,8 +13,11 @@ import pytest
 ROOMS = (
     "__main__",
     "cli",
+    "inside",
+    "options",
     "console",
     "demo",
+    "looking",
     "explorer",
     "workshop",
     "planning",
