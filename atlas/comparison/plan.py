@@ -55,7 +55,7 @@ def writer_of(plan: Plan, document: dict[str, Any]) -> AtlasWriter:
     ]
     return AtlasWriter(
         plan.target,
-        name=" and ".join(titles),
+        name=" and ".join(titles) if len(titles) < 4 else f"{titles[0]} to {titles[-1]}, {len(titles)} networks",
         fingerprint=plan.fingerprint,
         classes=store.classes,
         outputs=store.outputs,

@@ -196,13 +196,14 @@ def image_columns(
     counts = np.maximum(np.bincount(shared.image_of, minlength=images), 1)
     first = accounts[0].pair
     found: dict[str, Sequence[Any]] = {}
-    for account, change in zip(accounts[1:], changes, strict=True):
+    # The last first: the explorer opens in its colours, and the list is of it.
+    for account, change in reversed(list(zip(accounts[1:], changes, strict=True))):
         words = "" if len(accounts) == 2 else f" to {account.title}"
         lost = np.bincount(shared.image_of, 1 - change.overlap, images) / counts
-        found[f"change{words}"] = [f"{value:.4f}" for value in lost]
-        if change.floor is not None:
+        if change.floor is not None:  # first: the explorer opens in it, and what retraining explains is pale
             beyond = np.bincount(shared.image_of, change.floor - change.overlap, images) / counts
             found[f"change beyond retraining{words}"] = [f"{value:.4f}" for value in beyond]
+        found[f"change{words}"] = [f"{value:.4f}" for value in lost]
         predicted = account.pair.predictions
         if first.predictions is not None and predicted is not None:
             found[f"prediction{words or ' change'}"] = _verdicts(

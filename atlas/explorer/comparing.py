@@ -20,7 +20,8 @@ def told(atlas: Atlas) -> dict[str, Any] | None:
     """A comparison as its page tells it, ready for JSON; None for any other atlas.
 
     layer: the word for what the layers are. figures: [name, value]. changes: kind, classes, text and the indices of the
-    images, those whose id the atlas has; tested: whether any were looked for. Raises StoreError for a damaged one.
+    images, those whose id the atlas has; tested: whether any were looked for. curve: of three networks or more, the
+    figures of each but the first against the first and the one before. Raises StoreError for a damaged one.
     """
     if not is_diff(atlas.path):
         return None
@@ -41,5 +42,8 @@ def told(atlas: Atlas) -> dict[str, Any] | None:
         "floor": str(diff.document["noise_floor"].get("words", "")),
         "changes": changes,
         "tested": bool(diff.document.get("tested", True)),
+        "curve": [
+            {name: point[name] for name in ("title", "first", "previous")} for point in diff.document.get("curve", ())
+        ],
         "notes": list(diff.document["notes"]),
     }

@@ -25,7 +25,7 @@ class Overview {
     const names = { cka: "CKA", procrustes: "Procrustes distance", neighbor_overlap: "neighbours in common" };
     const figures = diff.figures.map(([name, value]) => `${names[name]} ${figure2(value)}`).join(" · ");
     const none = "Nothing changed beyond what chance explains.";
-    return h("section", { class: "changes" }, h("h3", {}, "What changed"), figures ? h("p", { class: "quiet" }, figures) : "", this.changes.length > 0 ? h("ol", {}, this.changes.map((button) => h("li", {}, button))) : diff.tested ? h("p", {}, none) : "", diff.floor ? h("p", { class: "quiet" }, `Noise floor: ${diff.floor}.`) : "", diff.notes.map((note) => h("p", { class: "quiet" }, note)));
+    return h("section", { class: "changes" }, h("h3", {}, "What changed"), figures ? h("p", { class: "quiet" }, figures) : "", diff.curve.length > 0 ? driftCurves(this.header.layers[0].name, diff.curve, (layer) => this.actions.set({ layer })) : "", this.changes.length > 0 ? h("ol", {}, this.changes.map((button) => h("li", {}, button))) : diff.tested ? h("p", {}, none) : "", diff.floor ? h("p", { class: "quiet" }, `Noise floor: ${diff.floor}.`) : "", diff.notes.map((note) => h("p", { class: "quiet" }, note)));
   }
 
   /** Bring all to a state. census: of the drawn points in view; passing: what the filter leaves; cells: of a colour mode,
