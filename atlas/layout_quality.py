@@ -129,7 +129,7 @@ def quality_tables(told: dict[str, Any]) -> list[list[dict[str, str]]]:
 def _measure_stability(atlas: Atlas, progress: Progress) -> None:
     store = store_of(
         atlas,
-        "its stability cannot be measured",
+        "its stability cannot be measured: leave it out with --no-second-seed",
         "restore it, or leave the stability out (--no-second-seed)",
     )
     writer = AtlasWriter.resume(atlas.path)
