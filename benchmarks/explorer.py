@@ -21,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import numpy as np
 from bokeh.client import ClientSession, pull_session
 from browsing import FLAGS, WINDOW
 from planted import write_planted_atlas
@@ -28,6 +29,8 @@ from reporting import Figure, arguments, report
 
 from atlas.explorer import export
 from atlas.explorer.editions import Editions
+from atlas.explorer.patchbook import PAGE
+from atlas.explorer.shards import Shards
 from atlas.storage.atlas import Atlas, open_atlas
 
 SERVER = """import sys
@@ -188,6 +191,21 @@ def responses(page: Any, repeats: int) -> dict[str, list[float]]:
     return took
 
 
+def cold_patches(folder: Path, clicks: int) -> list[float]:
+    """Milliseconds of processor to cut and encode a cell's real patches when nobody has asked for any before."""
+    atlas, rng, took = open_atlas(folder), np.random.default_rng(0), []
+    for _ in range(clicks):
+        shards = Shards(open_atlas(folder))  # with empty shelves
+        level = atlas.layers[0].levels[rng.integers(len(atlas.layers[0].levels))]
+        patches = level.patches[rng.choice(np.flatnonzero(level.patches[:, 0] >= 0))]
+        pages = np.unique(shards.books[0].place[patches[patches >= 0]] // PAGE)
+        start = time.process_time()
+        for page in pages.tolist():
+            shards.value("patch", 0, page)
+        took.append(1000 * (time.process_time() - start))
+    return took
+
+
 def users(served: Served, atlas: Atlas, count: int) -> tuple[float, float]:
     """Let `count` clients ask at once for document, script and first shards: the slowest's seconds, MB a client."""
     token = Editions(atlas.path).newest()[0]
@@ -254,6 +272,8 @@ def measure(atlas: Atlas, options: argparse.Namespace, site: Path) -> list[Figur
         ):
             add(words, took[name], "ms", goal)
         page.context.close()
+        cold = cold_patches(atlas.path, 5 if options.quick else 20)
+        add("a cell's patches that nobody asked for before: the server's processor", cold, "ms", None)
         slowest, memory = users(served, atlas, 20)
         add("20 clients at once: slowest has its first view's data", [slowest], "s", 3)
         add("the same: server's memory per client", [memory], "MB", 50)
