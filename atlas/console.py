@@ -98,7 +98,7 @@ def say_diff(diff: Diff) -> None:
     for change in told["changes"]:
         print(f"  {change['kind']:<9} p {change['p']:.2g}  {change['text']}")
     if told["tested"] and not told["changes"]:
-        print("  nothing changed that chance does not explain")
+        print("  no group of images changed by more than chance explains")
     for note in told["notes"]:
         print(f"  {note}")
     print(f"atlas explore {diff.path}")

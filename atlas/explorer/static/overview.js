@@ -24,7 +24,7 @@ class Overview {
     this.changes = diff.changes.map(({ text }, change) => h("button", { class: "change", "aria-pressed": "false", click: ({ currentTarget }) => filter({ change: currentTarget.getAttribute("aria-pressed") === "true" ? null : change }) }, text));
     const names = { cka: "CKA", procrustes: "Procrustes distance", neighbor_overlap: "neighbours in common" };
     const figures = diff.figures.map(([name, value]) => `${names[name]} ${figure2(value)}`).join(" · ");
-    const none = "Nothing changed beyond what chance explains.";
+    const none = "No group of images changed by more than chance explains.";
     return h("section", { class: "changes" }, h("h3", {}, "What changed"), figures ? h("p", { class: "quiet" }, figures) : "", diff.curve.length > 0 ? driftCurves(this.header.layers[0].name, diff.curve, (layer) => this.actions.set({ layer })) : "", this.changes.length > 0 ? h("ol", {}, this.changes.map((button) => h("li", {}, button))) : diff.tested ? h("p", {}, none) : "", diff.floor ? h("p", { class: "quiet" }, `Noise floor: ${diff.floor}.`) : "", diff.notes.map((note) => h("p", { class: "quiet" }, note)));
   }
 
