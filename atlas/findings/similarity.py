@@ -159,14 +159,17 @@ def _slopes(
     rows = sums.rows
     images = int(np.asarray(image_of).max(initial=-1)) + 1
     told = np.zeros((images, 6))
-    for part, x, y in _blocks(one, other, means):
+    # In float32, twice as quick: an interval needs no more digits.
+    own, cross, others, turn = (m.astype(np.float32) for m in (sums.own, sums.cross, sums.others, rotation))
+    for part, wide_x, wide_y in _blocks(one, other, means):
+        x, y = wide_x.astype(np.float32), wide_y.astype(np.float32)
         qx, qy = np.einsum("ij,ij->i", x, x), np.einsum("ij,ij->i", y, y)
         # A row's product with all others: its own share of the covariance is taken off again.
         heights = [
-            np.einsum("ij,ij->i", x @ sums.own, x) - qx * qx,
-            np.einsum("ij,ij->i", x @ sums.cross, y) - qx * qy,
-            np.einsum("ij,ij->i", y @ sums.others, y) - qy * qy,
-            np.einsum("ij,ij->i", x @ rotation, y),
+            np.einsum("ij,ij->i", x @ own, x) - qx * qx,
+            np.einsum("ij,ij->i", x @ cross, y) - qx * qy,
+            np.einsum("ij,ij->i", y @ others, y) - qy * qy,
+            np.einsum("ij,ij->i", x @ turn, y),
             qx,
             qy,
         ]
@@ -179,8 +182,9 @@ def _slopes(
     # How far each image's rows together lie above as many typical ones.
     above = told - own_rows[:, None] * (told.sum(axis=0) / rows)
     # Of an estimate made of pairs, a row's share counts twice; the scale is the whole estimate with its corrections.
-    own, others = (rows * (rows - 3) * sums.hsic(name) for name in ("own", "others"))
-    cka = 2 * above[:, 1] / np.sqrt(own * others) - values[0] * (above[:, 0] / own + above[:, 2] / others)
+    all_own, all_others = (rows * (rows - 3) * sums.hsic(name) for name in ("own", "others"))
+    cka = 2 * above[:, 1] / np.sqrt(all_own * all_others)
+    cka -= values[0] * (above[:, 0] / all_own + above[:, 2] / all_others)
     lengths = np.sqrt(sums.lengths[0] * sums.lengths[1])
     turned = above[:, 3] / lengths
     turned -= values[1] * (above[:, 4] / sums.lengths[0] + above[:, 5] / sums.lengths[1]) / 2
