@@ -17,21 +17,8 @@ from atlas.explorer.encode import to_json
 SCRIPTS = (
     *("words", "kernel", "shards", "view", "columns", "filters", "colours", "points", "pointbook", "cells", "tiles"),
     *("outlines", "address", "network", "panel", "finder", "columnfilter", "overview", "selection", "regions", "walk"),
-    *(
-        "drift",
-        "names",
-        "minimap",
-        "picture",
-        "chrome",
-        "beside",
-        "links",
-        "pane",
-        "painter",
-        "pointer",
-        "input",
-        "parts",
-    ),
-    *("explorer", "asked"),
+    *("drift", "names", "minimap", "picture", "layers", "chrome", "beside", "links", "pane", "painter", "pointer"),
+    *("input", "parts", "explorer", "asked"),
 )
 
 # The page around the figure: nothing of its own, the whole window for the figure.
