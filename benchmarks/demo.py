@@ -54,7 +54,8 @@ def main() -> None:
         if took >= 0.5:
             print(f"{took:7.1f} s  {stage}")
     details = {"stages": stages, "runs": [run[0] for run in runs]}
-    report([Figure("the demo: both atlases and their comparison", seconds, spent, "s", 90, "<=", details)], "demo", options)
+    figure = Figure("the demo: both atlases and their comparison", seconds, spent, "s", 90, "<=", details)
+    report([figure], "demo", options)
 
 
 if __name__ == "__main__":
