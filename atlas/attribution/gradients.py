@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from atlas.attribution.maps import TOLERANCE, Balance
@@ -113,8 +114,9 @@ def smoothgrad(given: Given, settings: Settings) -> Values:
 def integrated_gradients(given: Given, settings: Settings) -> Values:
     """(x - baseline) times the mean gradient on the straight line between. Sundararajan et al. 2017, eq. 1.
 
-    Midpoints of `steps` equal pieces. Pictures whose sum misses the difference of the logits by more than 1 % are
-    done again with four times as many, up to 512.
+    Gauss-Legendre points, as captum takes them: they lie close at both ends, where a normalisation of a nearly empty
+    picture is steep (with as many midpoints a small ViT is 2 % off, after 512). Pictures whose sum misses the
+    difference of the logits by more than 1 % are done again with four times as many, up to 512.
     """
     base = settings.baseline.expand_as(given.batch)
     with torch.no_grad():
@@ -136,12 +138,12 @@ def _along(given: Given, base: torch.Tensor, rows: torch.Tensor, steps: int, bat
     here, there, targets = given.batch[rows], base[rows], given.targets[rows]
     total = torch.zeros_like(here)
     together = max(1, batch_size // len(rows))  # points of the line in one pass
-    points = (torch.arange(steps, dtype=here.dtype, device=here.device) + 0.5) / steps
-    for some in points.split(together):
+    places, shares = (torch.from_numpy(values / 2).to(here) for values in np.polynomial.legendre.leggauss(steps))
+    for some, share in zip((places + 0.5).split(together), shares.split(together), strict=True):
         line = there + some.view(-1, 1, 1, 1, 1) * (here - there)
         slopes = gradient(given, line.flatten(0, 1), targets.repeat(len(some)))
-        total += slopes.unflatten(0, (len(some), -1)).sum(0)
-    return (here - there) * total / steps
+        total += torch.einsum("s,snchw->nchw", share, slopes.unflatten(0, (len(some), -1)))
+    return (here - there) * total
 
 
 def deeplift(given: Given, settings: Settings) -> Values:

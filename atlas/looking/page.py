@@ -17,12 +17,12 @@ _SAYS = {
     "saliency": "how much each pixel's change would move the logit",
     "gradient_input": "the gradient times the pixel",
     "smoothgrad": "saliency, averaged over 16 noisy copies",
-    "integrated_gradients": "what each pixel adds on the way from mean grey to the picture",
+    "integrated_gradients": "what each pixel adds on the way from the mean colour to the picture",
     "cam": "the last map, weighted by the class's row of the classifier",
     "grad_cam": "channels weighted by their mean gradient; what speaks against is cut off",
     "guided_grad_cam": "Grad-CAM times guided back-propagation: finer, but it restores edges of its own accord",
     "lrp": "the logit shared out backwards, layer by layer: z+ in convolutions, epsilon in linear layers",
-    "deeplift": "what each pixel adds against mean grey, by the rescale rule",
+    "deeplift": "what each pixel adds against the mean colour, by the rescale rule",
 }
 
 
@@ -165,8 +165,8 @@ def to_html(found: Look) -> str:
                     f'<figure class="no"><p>{say(found.refusals[method])}.</p><figcaption>{title}</figcaption></figure>'
                 )
         sections.append(
-            f"<h2>What speaks for “{say(found.explained or '')}”</h2><p>Red speaks for the class, blue against it; "
-            "each map has a scale of its own. A map says what this method computes, not what a person would mean by a "
+            f"<h2>What speaks for “{say(found.explained or '')}”</h2><p>Red speaks for the class, blue against it "
+            "(saliency, SmoothGrad and Grad-CAM know no against); each map has a scale of its own. A map says what this method computes, not what a person would mean by a "
             f"reason.</p><div class='wide'>{''.join(figures)}</div>"
         )
     for maps in found.layers:
@@ -277,7 +277,7 @@ h2 ~ figure img {{ max-width: 40rem; }}
 figcaption {{ font-size: .82rem; margin-top: .35rem; color: color-mix(in srgb, CanvasText 70%, Canvas); }}
 figcaption b {{ color: CanvasText; }} figcaption i {{ font-style: normal; }}
 .no p {{ border: 1px dashed color-mix(in srgb, CanvasText 35%, Canvas); border-radius: 4px; padding: .8rem; margin: 0;
-  font-size: .85rem; }}
+  font-size: .85rem; overflow-wrap: anywhere; }}
 @media print {{ body {{ margin: 0; max-width: none; }} figure {{ break-inside: avoid; }} h2 {{ break-after: avoid; }}
   * {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }} }}
 </style></head><body>

@@ -53,18 +53,24 @@ def test_smoothgrad_is_the_mean_slope_of_noisy_copies(batch: torch.Tensor) -> No
     np.testing.assert_allclose(found.values, total / 5, atol=1e-6)
 
 
+class Squared(torch.nn.Module):
+    """One neuron, (w.x + b)²."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(192, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.flatten(1)) ** 2
+
+
 def test_integrated_gradients_of_one_neuron_are_known_exactly() -> None:
-    """relu(w.x + b) from 0 is flat until w.x t = -b: each pixel gets w_i x_i times the rest of the way."""
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 1), torch.nn.ReLU()).double()
-    picture = pictures(1)
-    weight = network[1].weight.data[0].view(3, 8, 8)
-    slope = float((weight * picture[0]).sum())
-    if slope < 0:
-        network[1].weight.data.neg_()
-        weight, slope = network[1].weight.data[0].view(3, 8, 8), -slope
-    network[1].bias.data.fill_(-0.25 * slope)
-    found = attribute(model_of(network, 1), picture, method="integrated_gradients", target=0, steps=8)
-    np.testing.assert_allclose(found.values[0], (weight * picture[0]).numpy() * 0.75, **CLOSE)
+    """The slope on the way from 0 is 2 (t w.x + b) w_i, whose mean over t is (w.x + 2 b) w_i."""
+    network, picture = seeded(Squared), pictures(1)
+    weight, bias = network.linear.weight[0].view(3, 8, 8).numpy(), float(network.linear.bias)
+    reached = float((weight * picture[0].numpy()).sum())
+    found = attribute(model_of(network, 1), picture, method="integrated_gradients", target=0, steps=4)
+    np.testing.assert_allclose(found.values[0], weight * picture[0].numpy() * (reached + 2 * bias), **CLOSE)
     assert found.balance.error.max() < 1e-9
 
 
