@@ -160,7 +160,7 @@ class Explorer {
     }
     const [was, is] = [before, state].map(({ pane, layer, beside }) => header.layers[pane === 0 ? layer : beside]);
     // In one layout a cell is the same place in every layer, as in the checkpoints of a diff.
-    if (was !== is && was?.layout !== is?.layout && changes.selected === undefined) state.selected = null;
+    if (was && is && was !== is && !this.links.alike(was, is) && changes.selected === undefined) state.selected = null;
     if (was !== is && changes.walk === undefined) state.walk = null;
     if (!colourModes(header, this.layer).some(([mode]) => mode === state.colour)) state.colour = this.first.colour;
     if ((state.beside === null) !== (before.beside === null)) this._besideToggled();

@@ -15,10 +15,14 @@ class Links {
     return this.explorer.state.beside !== null;
   }
 
-  /** Whether both maps put every sample at the same place, as those of one diff do: then a place means the same on both. */
+  /** Whether a place means the same on both maps. */
   get oneLayout() {
-    const [left, right] = this._layers;
-    return this.isOpen && left.layout === right.layout;
+    return this.isOpen && this.alike(...this._layers);
+  }
+
+  /** Whether a place means the same in two layers: both put every sample at the same place, or share a comparison's map. */
+  alike(one, other) {
+    return this.explorer.header.diff !== null || one.layout === other.layout;
   }
 
   /** Whether row r of one layer and row r of the other are the same position of the same image. */
