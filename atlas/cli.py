@@ -12,7 +12,7 @@ import typer
 
 from atlas.console import info_lines, print_table, say_atlas, say_diff, say_store, show_progress
 from atlas.errors import AtlasError
-from atlas.inside import look
+from atlas.inside import health, look
 from atlas.options import Columns, Force, Json, Overrides, PipelineFile
 
 app = typer.Typer(
@@ -193,7 +193,7 @@ def layout(
     from atlas.layout_table import write_layout
 
     if between:
-        _refuse(context, ("classes", "rows", "method", "fit"), "--between makes a map of its own kind")
+        _refuse(context, ("classes", "rows", "method", "fit", "device"), "--between makes a map of its own kind")
 
     with show_progress() as progress:
         counts = write_layout(
@@ -319,6 +319,7 @@ def compare(
 
 
 app.command()(look)
+app.command()(health)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from http.cookiejar import CookieJar
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Relay:
     def __init__(self, atlas: Path, *, pipelines: Sequence[str | Path] = (), columns: str | Path | None = None) -> None:
         self._atlas, self._pipelines, self._columns = atlas, tuple(pipelines), columns
         self._server: ServerHandle | None = None
+        self._closed = False
         self._lock = threading.Lock()
         # Without a proxy: an environment's proxy would be asked for this machine's own address.
         self._opener = urllib.request.build_opener(
@@ -62,18 +64,21 @@ class Relay:
                 return Reply(answer.status, answer.headers.get("Content-Type", ""), found)
         except urllib.error.HTTPError as error:
             return Reply(error.code, error.headers.get("Content-Type", ""), error.read())
-        except (AtlasError, OSError) as error:
+        except (AtlasError, OSError, HTTPException) as error:
             return Reply(503, "text/plain", str(error).encode())
 
     def close(self) -> None:
-        """End the server."""
+        """End the server; what is asked from now on is answered with 503."""
         with self._lock:
+            self._closed = True
             if self._server is not None:
                 self._server.stop()
                 self._server = None
 
     def _start(self) -> str:
         with self._lock:
+            if self._closed:
+                raise AtlasError("this explorer was closed: make another with atlas.explore")
             if self._server is None:
                 token = secrets.token_urlsafe(32)
                 self._server = start_server(

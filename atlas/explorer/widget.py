@@ -5,6 +5,7 @@ Imported only where anywidget is there.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
@@ -13,6 +14,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from atlas.errors import AtlasError
 from atlas.explorer.relay import Relay
 
 Selected = dict[str, Any]
@@ -43,7 +45,11 @@ class MapWidget(anywidget.AnyWidget):
 
     def _answer(self, words: dict[str, Any], body: bytes | None) -> None:
         if words["kind"] == "page":
-            self.send({"kind": "page", "own": words.get("own")}, [self._page().encode()])
+            try:
+                page = self._page()
+            except AtlasError as error:
+                page = f"<!doctype html><meta charset=utf-8><p>{html.escape(str(error))}</p>"
+            self.send({"kind": "page", "own": words.get("own")}, [page.encode()])
             return
         reply = self._relay.ask(str(words["method"]), str(words["path"]), type=str(words.get("type", "")), body=body)
         whose = {"own": words.get("own"), "number": words.get("number")}

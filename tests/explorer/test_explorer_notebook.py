@@ -88,6 +88,30 @@ def test_the_kernels_server_lets_nobody_else_in(relay: Relay, planted: Atlas) ->
         urllib.request.urlopen(f"http://127.0.0.1:{relay._server.port}/data/{token}/places/0/0.json")
 
 
+def test_a_closed_explorer_answers_no_more(relay: Relay, planted: Atlas) -> None:
+    token = Editions(planted.path).newest()[0]
+    assert relay.ask("GET", f"data/{token}/places/0/0.json").status == 200
+    relay.close()
+    reply = relay.ask("GET", f"data/{token}/places/0/0.json")
+    assert reply.status == 503
+    assert "was closed" in reply.body.decode()
+
+
+def test_an_atlas_that_is_gone_is_said_in_the_output(tmp_path: Path) -> None:
+    widget = pytest.importorskip("atlas.explorer.widget", reason="anywidget is not installed")
+
+    def gone() -> str:
+        raise AtlasError("<moved> is not there")
+
+    said: list[tuple[dict[str, Any], list[bytes]]] = []
+    shown = widget.MapWidget("moved", 100, gone, Relay(tmp_path / "moved.atlas"))
+    shown.send = lambda words, buffers: said.append((words, buffers))
+    shown._answer({"kind": "page", "own": "1"}, None)
+    ((words, buffers),) = said
+    assert words == {"kind": "page", "own": "1"}
+    assert b"&lt;moved&gt; is not there" in buffers[0]
+
+
 def test_what_the_atlas_lacks_is_a_sentence_for_the_page(tmp_path: Path) -> None:
     reply = Relay(tmp_path / "none.atlas").ask("GET", "data/0123456789abcdef/cells/0/0.json")
     assert reply.status == 503
