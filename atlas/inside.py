@@ -1,14 +1,15 @@
-"""Commands that look inside a network: `atlas look`; heavy imports are inside each."""
+"""Commands that look inside a network: `atlas look`, `atlas health`; heavy imports are inside each."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from atlas.console import say_look, show_progress
-from atlas.options import Overrides, PipelineFile
+from atlas.console import print_table, say_look, show_progress
+from atlas.options import Json, Overrides, PipelineFile
 
 
 def look(
@@ -38,3 +39,32 @@ def look(
         )
         files = write_look(found, out or Path(Path(image).stem + ".look"))
     say_look(found, files[0])
+
+
+def health(
+    pipeline: PipelineFile,
+    images: Annotated[int, typer.Option(min=1, help="Judge by at most so many pictures.")] = 2000,
+    layer: Annotated[
+        list[str] | None, typer.Option(metavar="L", help="Judge this layer, again for more; default: every block.")
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option(" /--no-probe", show_default=False, help="Leave the linear classifiers out.")
+    ] = True,
+    as_json: Json = False,
+    overrides: Overrides = None,
+) -> None:
+    """Say how a network's blocks are: dead units, rank, classes told apart, what coarser numbers would cost."""
+    from atlas.layer_health import health as judge_health
+
+    with show_progress() as progress:
+        found = judge_health(
+            pipeline, images=images, layers=layer or (), probe=probe, overrides=overrides or (), progress=progress
+        )
+    if as_json:
+        print(json.dumps(found.to_dict()))
+        return
+    accuracy = "" if found.accuracy is None else f", accuracy {found.accuracy:.1%}"
+    print(f"{found.model}: {found.images:,} images{accuracy}")
+    print_table(found.table())
+    for sentence in found.findings:
+        print(sentence)

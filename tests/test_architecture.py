@@ -24,6 +24,7 @@ ROOMS = (
     "units",
     "comparison",
     "pipeline",
+    "layer_health",
     "layout_quality",
     "layout_table",
     "mapping",

@@ -70,13 +70,13 @@ def sanity_check(
     if trained.layer is not None and method != "cam":
         options["layer"] = trained.layer
     channels, height, width = pictures.shape[1:]
-    names = _weighted(model, (channels, height, width))
+    names = weighted_layers(model, (channels, height, width))
     broken = replace(model, network=copy.deepcopy(model.network))
     draw = torch.Generator().manual_seed(seed)
     stops = sorted({round((i + 1) * len(names) / min(stages, len(names))) for i in range(min(stages, len(names)))})
     rank, ssim = [], []
     for number, name in enumerate(names, 1):
-        _shuffle(broken.network.get_submodule(name), draw)
+        shuffle_weights(broken.network.get_submodule(name), draw)
         if number not in stops:
             continue
         progress(f"{method}: random weights", number, len(names))
@@ -120,7 +120,7 @@ def _stretched(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
-def _weighted(model: Model, input_shape: tuple[int, int, int]) -> Sequence[str]:
+def weighted_layers(model: Model, input_shape: tuple[int, int, int]) -> Sequence[str]:
     """Names of the convolutions and linear layers that run, the last first; each once."""
     calls = record_calls(model.network, input_shape, model.device)
     kinds = nn.Linear | nn.modules.conv._ConvNd | nn.MultiheadAttention
@@ -128,7 +128,8 @@ def _weighted(model: Model, input_shape: tuple[int, int, int]) -> Sequence[str]:
     return list(dict.fromkeys(reversed(ran)))
 
 
-def _shuffle(module: nn.Module, draw: torch.Generator) -> None:
+def shuffle_weights(module: nn.Module, draw: torch.Generator) -> None:
+    """Shuffle each of a layer's parameters among themselves, in place."""
     with torch.no_grad():
         for weights in module.parameters():
             order = torch.randperm(weights.numel(), generator=draw).to(weights.device)

@@ -1,0 +1,231 @@
+"""Is a layer healthy? Dead and stuck units, rank, classes told apart, what coarser numbers would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEAR = 10
+MOST_COMPARED = 2_000
+"""Images whose neighbours are compared under rounding: all pairs of 2,000 take a moment."""
+FEWEST_LABELLED = 40
+_SAMPLE = 0.5  # the share of images that separability is fitted on; the rest is held out
+
+
+@dataclass(frozen=True)
+class Units:
+    """What one pass says of a layer's channels.
+
+    lowest, highest: float (channels,), over all images and positions. at_highest: float (channels,), the share of
+    values that are exactly the highest. zero: the share of all values that are exactly 0. norm: the mean length of an
+    image's whole activation. bytes: of one image's. seconds: of the layer in all, None where they were not taken.
+    """
+
+    lowest: NDArray[np.float64]
+    highest: NDArray[np.float64]
+    at_highest: NDArray[np.float64]
+    zero: float
+    norm: float
+    bytes: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Separability:
+    """How well classes are told apart on images that were not fitted on, and on those that were; None without labels.
+
+    centroid: by the nearest class mean. probe: by a linear classifier.
+    """
+
+    centroid: float
+    centroid_fitted: float
+    probe: float | None
+    probe_fitted: float | None
+
+
+@dataclass(frozen=True)
+class LayerHealth:
+    """One layer's line.
+
+    dead: units whose value never changes. stuck: units that are exactly at their highest value, other than 0, for more
+    than half of all values, as behind a clipped ReLU or a saturated sigmoid. sparsity: the share of values that are 0.
+    effective_rank: exp of the entropy of the pooled vectors' singular values (Roy and Vetterli 2007), centred.
+    memory_share, time_share: of all listed layers. half, eight_bit: the share of each image's 10 nearest that remain
+    when the layer's pooled vectors are rounded to float16, or to 256 steps from -max to max; None for few images.
+    eight_bit_centroid: held-out accuracy of the nearest mean after that rounding.
+    """
+
+    name: str
+    kind: str
+    channels: int
+    dead: int
+    stuck: int
+    sparsity: float
+    norm: float
+    effective_rank: float
+    bytes: int
+    memory_share: float
+    time_share: float | None
+    separability: Separability | None
+    half: float | None
+    eight_bit: float | None
+    eight_bit_centroid: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def judge(
+    name: str,
+    kind: str,
+    units: Units,
+    pooled: NDArray[np.float32],
+    labels: NDArray[np.integer[Any]],
+    *,
+    totals: tuple[int, float],
+    probe: bool = True,
+    seed: int = 0,
+) -> LayerHealth:
+    """Put a layer's figures together. pooled (images, channels), labels (images,), -1: none; totals: bytes, seconds."""
+    dead = units.highest == units.lowest
+    stuck = ~dead & (units.highest != 0) & (units.at_highest > 0.5)
+    fitted = split(len(pooled), seed)
+    some = slice(None, MOST_COMPARED)
+    told = separability(pooled, labels, fitted, probe=probe)
+    enough = len(pooled[some]) > 2 * NEAR
+    coarse = eight_bits(pooled)
+    rounded = separability(coarse, labels, fitted, probe=False)
+    return LayerHealth(
+        name,
+        kind,
+        pooled.shape[1],
+        int(dead.sum()),
+        int(stuck.sum()),
+        units.zero,
+        units.norm,
+        effective_rank(pooled),
+        units.bytes,
+        units.bytes / max(totals[0], 1),
+        None if units.seconds is None else units.seconds / max(totals[1], 1e-12),
+        told,
+        neighbours_kept(pooled[some], half_precision(pooled)[some]) if enough else None,
+        neighbours_kept(pooled[some], coarse[some]) if enough else None,
+        None if rounded is None else rounded.centroid,
+    )
+
+
+def split(images: int, seed: int = 0) -> NDArray[np.bool_]:
+    """True for the images that are fitted on: half of them, drawn."""
+    chosen = np.zeros(images, np.bool_)
+    chosen[np.random.default_rng(seed).permutation(images)[: round(_SAMPLE * images)]] = True
+    return chosen
+
+
+def effective_rank(rows: NDArray[np.floating]) -> float:
+    """exp of the entropy of the singular values' shares, rows centred; 0 where nothing varies. (rows, channels)"""
+    centred = np.asarray(rows, np.float64) - rows.mean(0, dtype=np.float64)
+    # Eigenvalues of the smaller product: 5,000 x 2,048 would take seconds as a full decomposition.
+    product = centred.T @ centred if centred.shape[1] <= len(centred) else centred @ centred.T
+    values = np.sqrt(np.linalg.eigvalsh(product).clip(0))
+    if not values.sum() > 1e-9 * np.abs(rows).max(initial=0):
+        return 0.0
+    shares = values / values.sum()
+    shares = shares[shares > 1e-12]
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def separability(
+    rows: NDArray[np.floating], labels: NDArray[np.integer[Any]], fitted: NDArray[np.bool_], *, probe: bool = True
+) -> Separability | None:
+    """Accuracy on held-out and on fitted images. None below 40 labelled images or 2 classes among the fitted."""
+    known = labels >= 0
+    if known.sum() < FEWEST_LABELLED:
+        return None
+    rows, labels, fitted = np.asarray(rows[known], np.float64), labels[known], fitted[known]
+    classes = np.unique(labels[fitted])
+    if len(classes) < 2 or fitted.all():
+        return None
+    mean, spread = rows[fitted].mean(0), rows[fitted].std(0)
+    rows = (rows - mean) / np.where(spread > 1e-12, spread, 1)
+    middles = np.stack([rows[fitted & (labels == one)].mean(0) for one in classes])
+    distances = (middles**2).sum(1) - 2 * rows @ middles.T
+    right = classes[distances.argmin(1)] == labels
+    tried = fitted_right = None
+    if probe:
+        from sklearn.linear_model import LogisticRegression
+
+        hits = LogisticRegression(C=0.1, max_iter=300).fit(rows[fitted], labels[fitted]).predict(rows) == labels
+        tried, fitted_right = float(hits[~fitted].mean()), float(hits[fitted].mean())
+    return Separability(float(right[~fitted].mean()), float(right[fitted].mean()), tried, fitted_right)
+
+
+def half_precision(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Values as float16 holds them; what is beyond 65,504 becomes that."""
+    return np.clip(rows, -65504, 65504).astype(np.float16).astype(np.float32)
+
+
+def eight_bits(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Values rounded to 255 equal steps from -max to max of the whole layer, as symmetric 8-bit quantisation does."""
+    step = float(np.abs(rows).max(initial=0)) / 127
+    return np.asarray(np.round(rows / step) * step if step else rows, np.float32)
+
+
+def neighbours_kept(rows: NDArray[np.floating], rounded: NDArray[np.floating]) -> float:
+    """The mean share of each image's 10 nearest by cosine that stay among its 10 nearest. (images, channels) each."""
+    one, other = (_nearest(np.asarray(values, np.float64)) for values in (rows, rounded))
+    return float(np.mean([len(np.intersect1d(a, b)) / NEAR for a, b in zip(one, other, strict=True)]))
+
+
+def _nearest(rows: NDArray[np.float64]) -> NDArray[np.int64]:
+    rows = rows - rows.mean(0)  # behind a ReLU all vectors share a direction that says nothing
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -2)
+    return np.argsort(-cosines, axis=1, kind="stable")[:, :NEAR]
+
+
+def unusual(layers: Sequence[LayerHealth]) -> list[str]:
+    """Say what stands out, and what it may mean; a sentence each, one that says so where nothing does."""
+    said: list[str] = []
+    before: LayerHealth | None = None
+    for layer in layers:
+        name, units = f"'{layer.name}'", layer.channels
+        if layer.dead > max(0, 0.05 * units):
+            said.append(
+                f"{layer.dead} of {units} units of {name} never change on these pictures: they are dead, or made for "
+                "what is not among them; pruning them changes nothing here."
+            )
+        if layer.stuck > 0.05 * units:
+            said.append(
+                f"{layer.stuck} of {units} units of {name} are at their highest value more than half of the time: "
+                "they are saturated and pass hardly any gradient."
+            )
+        if units >= 16 and layer.effective_rank < 0.1 * units:
+            said.append(
+                f"{name} uses few of its directions (effective rank {layer.effective_rank:.1f} of {units}): it may be "
+                "wider than its task needs, or collapsed."
+            )
+        if layer.eight_bit is not None and layer.eight_bit < 0.8:
+            said.append(
+                f"rounded to 8 bits {name} keeps only {layer.eight_bit:.0%} of its neighbours: a few large values set "
+                "the scale, so quantise it by channel or leave it."
+            )
+        if layer.half is not None and layer.half < 0.97:
+            said.append(
+                f"{name} loses neighbours even in half precision ({layer.half:.0%} kept): its values are extreme."
+            )
+        now, then = layer.separability, before.separability if before is not None else None
+        if now is not None and then is not None and now.centroid < then.centroid - 0.05:
+            said.append(
+                f"Classes lie less apart in {name} ({now.centroid:.0%} by the nearest mean on held-out pictures) than "
+                f"in '{before.name if before else ''}' before it ({then.centroid:.0%})."
+            )
+        before = layer
+    return said or [
+        "Nothing stands out: no dead or saturated units, full use of directions, classes ever further apart."
+    ]

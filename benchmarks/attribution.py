@@ -1,0 +1,188 @@
+"""Attributions: Grad-CAM's speed against pytorch-grad-cam, a pointing game, and what is left without what was learned.
+
+    python benchmarks/attribution.py [--quick] [--out FILE] [--part speed|pointing|sanity]
+
+Speed: 64 pictures in one batch, the same network, layer and classes, in turns; pytorch-grad-cam (`pip install
+'.[peers]'`) needs parameters that take gradients, so it has a copy that does. Pointing: the embedded set's network on
+mosaics of 2 x 2 pictures of four classes (Böhle et al. 2021, "grid pointing game"): does the map's highest value lie in
+the quarter of the class asked for? Chance is 1/4; beside each method stands the same with all weights shuffled. Sanity:
+rank correlation and SSIM of maps with the trained network's when all weights are shuffled (Adebayo et al. 2018).
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from reporting import Figure, arguments, report, test_data
+
+from atlas.attribution import METHODS, attribute, sanity_check
+from atlas.attribution.sanity import shuffle_weights, weighted_layers
+from atlas.errors import AttributionError
+from atlas.job import Job, open_job
+from atlas.models import Model
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TOGETHER = 64
+SPEED = {
+    "ResNet-20, 32 px": ("cifar10_resnet20", "layer3"),
+    "SqueezeNet, 224 px": ("imagenet_squeezenet", "features.12"),
+}
+
+
+def pictures_of(job: Job, indices: list[int]) -> torch.Tensor:
+    """Decoded and cut, uint8 (n, 3, h, w)."""
+    preprocess = job.model.preprocess
+    return preprocess.stack([preprocess.picture(job.source.read(i)) for i in indices])
+
+
+def speed(quick: bool) -> list[Figure]:
+    """Grad-CAM on both sides; the figure is how many times longer the peer takes."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    test_data()
+    figures = []
+    for name, (pipeline, layer) in SPEED.items():
+        job = open_job(REPOSITORY / f"pipelines/{pipeline}.toml")
+        step = len(job.source) // TOGETHER
+        batch = job.model.preprocess.normalise(pictures_of(job, list(range(0, step * TOGETHER, step))))
+        targets = [i % 10 for i in range(TOGETHER)]
+        other = copy.deepcopy(job.model.network).requires_grad_(True)
+        wanted = [ClassifierOutputTarget(target) for target in targets]
+
+        def ours(model: Model = job.model, batch: torch.Tensor = batch, layer: str = layer, t: Any = targets) -> Any:
+            return attribute(model, batch, method="grad_cam", target=t, layer=layer, batch_size=TOGETHER).maps
+
+        def theirs(network: Any = other, batch: torch.Tensor = batch, layer: str = layer, w: Any = wanted) -> Any:
+            with GradCAM(network, [network.get_submodule(layer)]) as cam:
+                return cam(batch, targets=w)
+
+        ours(), theirs()
+        clock, processor = [], []
+        for _ in range(2 if quick else 7):
+            taken = []
+            for side in (ours, theirs):
+                start = time.perf_counter(), time.process_time()
+                side()
+                taken.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+            clock.append(taken[1][0] / taken[0][0])
+            processor.append(taken[1][1] / taken[0][1])
+        figures.append(
+            Figure(
+                f"Grad-CAM of {TOGETHER} pictures, {name}: pytorch-grad-cam's time over ours",
+                statistics.median(clock),
+                statistics.median(processor),
+                "x",
+                goal=2.0,
+                details={"clock": clock, "processor": processor},
+            )
+        )
+    return figures
+
+
+def forgotten(model: Model) -> Model:
+    """The same network with every layer's weights shuffled."""
+    other = replace(model, network=copy.deepcopy(model.network))
+    draw = torch.Generator().manual_seed(1)
+    shape = model.preprocess.input_shape
+    assert shape is not None
+    for name in weighted_layers(model, shape):
+        shuffle_weights(other.network.get_submodule(name), draw)
+    return other
+
+
+def mosaics(job: Job, count: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Pictures that the network is sure of, four classes to a mosaic: batch, the class asked for, and its quarter."""
+    draw = np.random.default_rng(0)
+    chosen = sorted(draw.choice(len(job.source), min(len(job.source), 12 * count), replace=False).tolist())
+    pictures = job.model.preprocess.normalise(pictures_of(job, chosen))
+    labels = np.array([job.source.entries()[i].label for i in chosen])
+    with torch.no_grad():
+        sure, said = job.model.network(pictures).softmax(1).max(1)
+    usable = np.flatnonzero((said.numpy() == labels) & (sure.numpy() > 0.9))
+    batch, targets, quarters = [], [], []
+    for _ in range(count):
+        classes = draw.choice(np.unique(labels[usable]), 4, replace=False)
+        four = [pictures[draw.choice(usable[labels[usable] == c])] for c in classes]
+        batch.append(torch.cat([torch.cat(four[:2], 2), torch.cat(four[2:], 2)], 1))
+        quarter = int(draw.integers(4))
+        targets.append(int(classes[quarter]))
+        quarters.append(quarter)
+    return torch.stack(batch), torch.tensor(targets), np.array(quarters)
+
+
+def hit_rate(model: Model, method: Any, batch: torch.Tensor, targets: torch.Tensor, quarters: np.ndarray) -> Any:
+    """(hits, maps) of the pointing game; refused maps do not count."""
+    try:
+        found = attribute(model, batch, method=method, target=targets)
+    except AttributionError:
+        return 0, 0
+    shown = np.array([sentence is None for sentence in found.refused])
+    maps = found.maps[shown]
+    top = maps.reshape(len(maps), -1).argmax(1)
+    side = maps.shape[2]
+    where = (top // side >= side // 2) * 2 + (top % side >= side // 2)
+    return int((where == quarters[shown]).sum()), len(maps)
+
+
+def interval(hits: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval."""
+    z, share = 1.96, hits / count
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count**2)) / (1 + z * z / count)
+    return float(middle - half), float(middle + half)
+
+
+def pointing(quick: bool) -> list[Figure]:
+    """Hit rates, each with its interval and the shuffled network's."""
+    job = open_job(REPOSITORY / "pipelines/shapes_honest.toml")
+    batch, targets, quarters = mosaics(job, 24 if quick else 200)
+    broken = forgotten(job.model)
+    figures = []
+    for method in METHODS:
+        hits, count = hit_rate(job.model, method, batch, targets, quarters)
+        lost, others = hit_rate(broken, method, batch, targets, quarters)
+        if not count:
+            continue
+        low, high = interval(hits, count)
+        random = lost / others if others else float("nan")
+        highest = max(0.25, interval(lost, others)[1]) if others else 0.25
+        said = f"{method}: hits of {count} [{low:.2f}, {high:.2f}], weights shuffled {random:.2f}; chance 0.25"
+        met = f"; interval {'above' if low > highest else 'NOT above'} both"
+        figures.append(
+            Figure(said + met, hits / count, None, "", details={"hits": hits, "maps": count, "random": random})
+        )
+    return figures
+
+
+def sanity(quick: bool) -> list[Figure]:
+    """What is left of each method's maps with every weight shuffled."""
+    job = open_job(REPOSITORY / "pipelines/shapes_honest.toml")
+    batch = pictures_of(job, list(range(0, len(job.source), len(job.source) // (4 if quick else 32))))
+    figures = []
+    for method in METHODS:
+        found = sanity_check(job.model, batch, method=method, stages=2 if quick else 5)
+        curve = ", ".join(f"{value:.2f}" for value in found.rank)
+        details = {"layers": found.layers, "rank": found.rank, "ssim": found.ssim}
+        name = f"{method}: rank correlation with all weights shuffled (on the way {curve}; SSIM {found.ssim[-1]:.2f})"
+        figures.append(Figure(name, found.rank[-1], None, "", details=details))
+    return figures
+
+
+def main() -> None:
+    """Run what is asked for, and report."""
+    options = arguments(__doc__ or "", part="only speed, pointing or sanity")
+    parts = {"speed": speed, "pointing": pointing, "sanity": sanity}
+    chosen = [options.part] if options.part else list(parts)
+    report([figure for part in chosen for figure in parts[part](options.quick)], "attribution", options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""A layer's figures against loops and planted faults; the chain on a network whose faults are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from atlas.errors import LayerError
+from atlas.findings.health import (
+    Units,
+    effective_rank,
+    eight_bits,
+    half_precision,
+    judge,
+    neighbours_kept,
+    separability,
+    split,
+    unusual,
+)
+from atlas.layer_health import health
+
+
+def units(channels: int, **given) -> Units:
+    plain = {
+        "lowest": np.zeros(channels),
+        "highest": np.ones(channels),
+        "at_highest": np.full(channels, 0.01),
+        "zero": 0.5,
+        "norm": 1.0,
+        "bytes": 100,
+        "seconds": 1.0,
+    }
+    return Units(**(plain | given))
+
+
+def test_effective_rank_of_known_spectra() -> None:
+    rng = np.random.default_rng(0)
+    directions = np.linalg.qr(rng.normal(size=(30, 30)))[0]
+    scores = np.linalg.qr(rng.normal(size=(200, 31)) - 0)[0]
+    scores = np.linalg.qr(scores - scores.mean(0))[0][:, :5]
+    equal = scores @ directions[:5]
+    assert effective_rank(equal) == pytest.approx(5, rel=1e-6)
+    values = np.array([8.0, 4, 2, 1, 1])
+    shares = values / values.sum()
+    assert effective_rank(scores * values @ directions[:5]) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
+    assert effective_rank(np.full((20, 4), 3.0)) == 0
+    wide = rng.normal(size=(10, 500))
+    singular = np.linalg.svd(wide - wide.mean(0), compute_uv=False)
+    shares = singular[:9] / singular[:9].sum()
+    assert effective_rank(wide) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-4)
+
+
+def test_classes_apart_are_told_and_noise_is_not() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.arange(200) % 4
+    noise = rng.normal(size=(200, 40))
+    apart = noise.copy()
+    apart[np.arange(200), labels] += 12
+    fitted = split(200)
+    assert fitted.sum() == 100
+    found = separability(apart, labels, fitted)
+    assert found is not None
+    assert found.probe == 1
+    assert found.centroid > 0.95
+    guess = separability(noise, labels, fitted)
+    assert guess is not None
+    assert guess.probe is not None
+    assert guess.probe < 0.5
+    assert guess.probe_fitted is not None
+    assert guess.probe_fitted > guess.probe + 0.2  # 40 directions fit 100 pictures of nothing
+
+
+def test_the_nearest_mean_by_a_loop() -> None:
+    rng = np.random.default_rng(2)
+    rows, labels, fitted = rng.normal(size=(90, 6)), rng.integers(0, 3, 90), split(90)
+    rows[:, 0] += labels
+    scaled = (rows - rows[fitted].mean(0)) / rows[fitted].std(0)
+    hits = []
+    for row, label in zip(scaled[~fitted], labels[~fitted], strict=True):
+        apart = [np.linalg.norm(row - scaled[fitted & (labels == one)].mean(0)) for one in range(3)]
+        hits.append(int(np.argmin(apart)) == label)
+    found = separability(rows, labels, fitted, probe=False)
+    assert found is not None
+    assert found.centroid == pytest.approx(np.mean(hits))
+    assert found.probe is None
+    assert separability(rows, np.full(90, -1), fitted) is None
+
+
+def test_rounding_and_what_it_costs() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(120, 20)).astype(np.float32)
+    coarse = eight_bits(rows)
+    step = np.abs(rows).max() / 127
+    assert np.abs(coarse - rows).max() <= step / 2 + 1e-6
+    np.testing.assert_allclose(coarse / step, np.round(coarse / step), atol=1e-3)
+    assert half_precision(np.array([1e6]))[0] == 65504
+    assert neighbours_kept(rows, rows) == 1
+    assert neighbours_kept(rows, half_precision(rows)) > 0.99
+    one_large = rows.copy()
+    one_large[0, 0] = 5000.0  # it alone sets the scale: all others become 0
+    assert neighbours_kept(one_large, eight_bits(one_large)) < 0.3
+    assert neighbours_kept(rows, rng.normal(size=rows.shape)) < 0.2
+
+
+def test_planted_faults_are_counted_and_told() -> None:
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(60, 10)).astype(np.float32)
+    highest, at_highest = np.ones(10), np.full(10, 0.01)
+    highest[:2] = 0  # never above 0
+    highest[3], at_highest[3] = 6, 0.8  # a ReLU6 at its end
+    found = judge(
+        "block", "Conv2d", units(10, highest=highest, at_highest=at_highest), rows, np.full(60, -1), totals=(400, 4.0)
+    )
+    assert (found.dead, found.stuck) == (2, 1)
+    assert (found.memory_share, found.time_share) == (0.25, 0.25)
+    assert found.separability is None
+    said = unusual([found])
+    assert any("2 of 10 units of 'block' never change" in sentence for sentence in said)
+    assert any("saturated" in sentence for sentence in said)
+    healthy = judge("fine", "Conv2d", units(10), rows, np.full(60, -1), totals=(400, 4.0))
+    assert unusual([healthy])[0].startswith("Nothing stands out")
+    json.dumps(found.to_dict())
+
+
+NETWORK = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+        self.body = nn.Sequential(nn.Sequential(nn.Conv2d(8, 6, 3), nn.ReLU6()), nn.Sequential(nn.Conv2d(6, 5, 3)))
+        self.head = nn.Linear(5, 2)
+        with torch.no_grad():
+            self.stem[0].bias[:3] = -1000  # dead
+            self.body[0][0].bias[0] = 1000  # always at 6: it never changes, which is dead, too
+
+    def forward(self, x):
+        return self.head(self.body(self.stem(x)).mean((2, 3)))
+
+
+def network():
+    return Net()
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name, tint in (("dark", 60), ("light", 200)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(35):
+            pixels = (tint + rng.integers(-40, 40, (16, 16, 3))).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{number:02}.png")
+    (tmp_path / "tiny_health.py").write_text(NETWORK)
+    (tmp_path / "data.toml").write_text('name = "two"\nsource = "folder"\npath = "pictures"\n')
+    (tmp_path / "p.toml").write_text(
+        '[data]\nmanifest = "data.toml"\n[model]\nfactory = "python:tiny_health:network"\nlayers = ["stem"]\n'
+        'classes = "folders"\n[model.preprocess]\ncrop = 16\nmean = [0.5]\nstd = [0.5]\n'
+    )
+    return tmp_path / "p.toml"
+
+
+def test_the_chain_finds_what_is_planted(pipeline: Path) -> None:
+    import torch
+
+    from atlas.job import open_job
+
+    found = health(pipeline)
+    assert [layer.name for layer in found.layers] == ["stem", "body.0", "body.1.0", "head"]
+    assert [layer.dead for layer in found.layers] == [3, 1, 0, 0]
+    assert found.images == 70
+    stem = found.layers[0]
+    job = open_job(pipeline)
+    pictures = job.model.preprocess.stack([job.model.preprocess.picture(job.source.read(i)) for i in range(70)])
+    outputs = job.model.network.stem(job.model.preprocess.normalise(pictures)).numpy()
+    assert stem.sparsity == pytest.approx((outputs == 0).mean(), abs=1e-4)
+    assert stem.norm == pytest.approx(np.linalg.norm(outputs.reshape(70, -1), axis=1).mean(), rel=1e-4)
+    assert stem.effective_rank == pytest.approx(effective_rank(outputs.mean((2, 3))), rel=1e-3)
+    assert stem.bytes == 8 * 16 * 16 * 4
+    assert sum(layer.memory_share for layer in found.layers) == pytest.approx(1)
+    assert stem.separability is not None
+    assert stem.separability.centroid == 1  # dark against light
+    said = job.model.network(job.model.preprocess.normalise(pictures)).argmax(1).numpy()
+    labels = np.array([job.source.entries()[i].label for i in range(70)])
+    assert found.accuracy == pytest.approx((said == labels).mean())
+    assert not any(m._forward_hooks for m in torch.nn.Module.modules(job.model.network))
+
+
+def test_chosen_layers_and_fewer_images(pipeline: Path) -> None:
+    found = health(pipeline, layers=["body.0.0"], images=24, probe=False)
+    assert [layer.name for layer in found.layers] == ["body.0.0"]
+    assert found.images == 24
+    with pytest.raises(LayerError, match="no layer 'bod'"):
+        health(pipeline, layers=["bod"])
