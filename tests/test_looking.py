@@ -110,3 +110,31 @@ def test_an_encoder_has_nothing_to_explain(pipeline: Path) -> None:
     encoder = look(pipeline, "cat/0.png")
     assert encoder.attributions == {}
     assert "nothing to explain" in to_html(encoder)
+
+
+def test_the_commands(pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    import sys
+
+    from atlas.cli import main
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["atlas", *arguments])
+        try:
+            main()
+        except SystemExit as ended:
+            said = capsys.readouterr()
+            return int(ended.code or 0), said.out, said.err
+        said = capsys.readouterr()
+        return 0, said.out, said.err
+
+    code, out, _ = run("look", str(pipeline), "cat/0.png", "--out", str(tmp_path / "page"))
+    assert code == 0
+    assert str(tmp_path / "page" / "look.html") in out
+    assert "adds up within" in out
+    code, _, err = run("look", str(pipeline), "cat/7.png", "--out", str(tmp_path / "page"))
+    assert (code, err.count("\n")) == (1, 1)
+    code, out, _ = run("health", str(pipeline), "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert [layer["name"] for layer in told["layers"]] == ["0", "4"]
+    assert told["images"] == 4

@@ -46,7 +46,7 @@ def coloured(values: NDArray[np.floating], *, signed: bool, most: float | None =
 def overlaid(values: NDArray[np.floating], picture: Pixels, *, signed: bool) -> Pixels:
     """A map over its own picture, greyed and faded, so that the eye can place it: (h, w, 3)."""
     share = scaled(values)
-    grey = picture.astype(np.float64).mean(2, keepdims=True) * 0.45 + 140
+    grey = picture.astype(np.float64).mean(2, keepdims=True) * 0.32 + 165
     ink = np.where(share[..., None] > 0, _FOR, _AGAINST) if signed else np.broadcast_to(_FOR, (*share.shape, 3))
     cover = np.abs(share)[..., None] if signed else share.clip(0)[..., None]
     return np.round(grey + cover * (ink - grey)).clip(0, 255).astype(np.uint8)

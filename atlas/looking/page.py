@@ -269,7 +269,7 @@ p {{ color: color-mix(in srgb, CanvasText 70%, Canvas); max-width: 48rem; margin
 .head img {{ width: 256px; height: auto; align-self: flex-start; }}
 table {{ border-spacing: 0 .25rem; }} td {{ padding-right: .9rem; font-variant-numeric: tabular-nums; }}
 td div {{ background: #b2182b; height: .7rem; border-radius: 2px; }}
-.wide {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1.4rem 1.2rem; }}
+.wide {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1.4rem 1.2rem; }}
 .tiles {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); gap: .7rem; }}
 .small {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(2.8rem, 1fr)); gap: .5rem; }}
 figure {{ margin: 0; }} img {{ width: 100%; display: block; border-radius: 4px; image-rendering: pixelated; }}
