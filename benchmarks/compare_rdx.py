@@ -90,10 +90,10 @@ def binary_success(groups: list[Any], closer: Any, other: Any) -> float:
 def reproduce(seed: int = 0) -> dict[str, float]:
     """The paper's experiment on known differences, on scikit-learn's digits: a network that was taught 4 and 9 as one.
 
-    The paper recovers such a difference on MNIST (`mnist_m49` in its configurations): what the network holds closer than
-    an expert are 4s beside 9s. Its network (two 5 x 5 convolutions of 32 and 64 channels, batch normalisation, global
-    pooling) and its settings; not its data (500 of each class: here 1,797 digits of 8 x 8, enlarged to 16), nor its
-    checkpoints, nor its published numbers.
+    The paper recovers such a difference on MNIST (`mnist_m49` in its configurations): what the network holds closer
+    than an expert are 4s beside 9s. Its network (two 5 x 5 convolutions of 32 and 64 channels, batch normalisation,
+    global pooling) and its settings; not its data (500 of each class: here 1,797 digits of 8 x 8, enlarged to 16), nor
+    its checkpoints, nor its published numbers.
     """
     from sklearn.datasets import load_digits
 
