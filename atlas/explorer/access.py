@@ -174,6 +174,6 @@ class LoginHandler(RequestHandler):
             self.finish(PAGE.format(words="Opening …", refresh=f'<meta http-equiv="refresh" content="0;url={target}">'))
             return
         if token:
-            await asyncio.sleep(WRONG_TOKEN_SECONDS)  # a guess a second
+            await asyncio.sleep(WRONG_TOKEN_SECONDS)  # tells who types it that it was read
             self.set_status(403)
         self.finish(PAGE.format(words=words, refresh=""))

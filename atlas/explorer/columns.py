@@ -67,6 +67,9 @@ class ColumnTable:
             content = self.path.read_bytes()
             options = pa.csv.ConvertOptions(column_types={"id": pa.string()}, strings_can_be_null=True)
             table = pa.csv.read_csv(pa.BufferReader(content), convert_options=options)
+            if table.column_names.count("id") == 1:  # read anew: an image may be called NA
+                names = pa.csv.ConvertOptions(include_columns=["id"], column_types={"id": pa.string()})
+                ids = pa.csv.read_csv(pa.BufferReader(content), convert_options=names)["id"]
         except OSError as error:
             raise AtlasError(f"{path} cannot be read ({error.strerror}): name a CSV with a column 'id'") from None
         except pa.ArrowInvalid as error:
@@ -74,7 +77,7 @@ class ColumnTable:
         if table.column_names.count("id") != 1 or len(table.column_names) < 2:
             raise AtlasError(f"{path} needs one column 'id' and at least one other: it has {table.column_names}")
         self.digest = hashlib.sha256(content).hexdigest()
-        self._ids = table["id"].combine_chunks()
+        self._ids = ids.combine_chunks()
         counts = self._ids.value_counts().field("counts")
         if len(counts) < len(self._ids):
             twice = self._ids.value_counts().field("values")[pc.index(counts, pc.max(counts)).as_py()]

@@ -54,6 +54,12 @@ def test_numbers_fall_into_even_steps_by_id(tmp_path: Path) -> None:
     assert joined.words == "a.csv: 50 of 200 images have no row in it, 1 of its 151 rows no image"
 
 
+def test_an_image_may_be_called_na(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [{"id": name, "size": i} for i, name in enumerate(["NA", "null", "nan", "b"])])
+    (column,) = ColumnTable(path).join(["b", "nan", "NA", "null"]).columns
+    assert (column.codes != UNKNOWN).all()
+
+
 def test_texts_are_told_by_the_commonest(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     text = [f"camera {n}" for n in np.minimum(rng.geometric(0.08, len(IDS)), 40)]
