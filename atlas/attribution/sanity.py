@@ -74,21 +74,21 @@ def sanity_check(
     broken = replace(model, network=copy.deepcopy(model.network))
     draw = torch.Generator().manual_seed(seed)
     stops = sorted({round((i + 1) * len(names) / min(stages, len(names))) for i in range(min(stages, len(names)))})
-    rank, ssim = [], []
+    rank: list[float] = []
+    ssim: list[float] = []
     for number, name in enumerate(names, 1):
         shuffle_weights(broken.network.get_submodule(name), draw)
         if number not in stops:
             continue
         progress(f"{method}: random weights", number, len(names))
+        pairs: list[Any] = []
         try:
             found = attribute(broken, pictures, method=method, **options).maps
+            pairs = [pair for pair in zip(trained.maps, found, strict=True) if np.isfinite(pair).all()]
         except (AttributionError, ModelError):
-            rank.append(float("nan"))
-            ssim.append(float("nan"))
-            continue
-        pairs = [pair for pair in zip(trained.maps, found, strict=True) if np.isfinite(pair).all()]
-        rank.append(float(np.mean([rank_correlation(a, b) for a, b in pairs])))
-        ssim.append(float(np.mean([structural_similarity(a, b) for a, b in pairs])))
+            pass  # refused for all: said as NaN, like a picture refused alone
+        for curve, measure in ((rank, rank_correlation), (ssim, structural_similarity)):
+            curve.append(float(np.mean([measure(a, b) for a, b in pairs])) if pairs else float("nan"))
     return Sanity(
         method, tuple(names[i - 1] for i in stops), tuple(i / len(names) for i in stops), tuple(rank), tuple(ssim)
     )

@@ -166,8 +166,8 @@ def to_html(found: Look) -> str:
                 )
         sections.append(
             f"<h2>What speaks for “{say(found.explained or '')}”</h2><p>Red speaks for the class, blue against it "
-            "(saliency, SmoothGrad and Grad-CAM know no against); each map has a scale of its own. A map says what this "
-            "method computes, not what a person would mean by a reason.</p>"
+            "(saliency, SmoothGrad and Grad-CAM know no against); each map has a scale of its own. A map says what "
+            "this method computes, not what a person would mean by a reason.</p>"
             f"<div class='wide'>{''.join(figures)}</div>"
         )
     for maps in found.layers:
