@@ -6,12 +6,12 @@ from typing import Any
 
 from atlas.explorer.columns import Column, ColumnTable
 from atlas.storage.atlas import Atlas
-from atlas.storage.diff import COLUMNS, FIGURES, is_diff, open_diff
+from atlas.storage.diff import COLUMNS, DOCUMENT, FIGURES, is_diff, open_diff
 
 
 def diff_columns(atlas: Atlas) -> tuple[Column, ...]:
     """The columns of a comparison's own table; none of any other atlas. Raises AtlasError for a damaged one."""
-    if not is_diff(atlas.path):
+    if not (is_diff(atlas.path) and (atlas.path / COLUMNS).is_file()):  # an unfinished one has none yet
         return ()
     return ColumnTable(atlas.path / COLUMNS).join(atlas.images.ids).columns
 
@@ -23,7 +23,7 @@ def told(atlas: Atlas) -> dict[str, Any] | None:
     images, those whose id the atlas has; tested: whether any were looked for. curve: of three networks or more, the
     figures of each but the first against the first and the one before. Raises StoreError for a damaged one.
     """
-    if not is_diff(atlas.path):
+    if not (is_diff(atlas.path) and (atlas.path / DOCUMENT).is_file()):
         return None
     diff = open_diff(atlas.path)
     place = {name: image for image, name in enumerate(atlas.images.ids)}
