@@ -56,6 +56,11 @@ def set_view(page: Any, x: float, y: float, scale: float, settle: Settle) -> Non
     settle(page)
 
 
+def addressed(page: Any) -> None:
+    """Wait until the page's URL says what the page shows: it is written a moment later."""
+    page.wait_for_function(f"{EXPLORER}.address.written === {EXPLORER}.addressText")
+
+
 def label_of_live(atlas: Atlas, layer: int = 0) -> np.ndarray:
     """Labels of the samples on the map."""
     samples = atlas.layers[layer].samples

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looking import EXPLORER, FRAME, Settle, Visit, pixels
+from looking import EXPLORER, FRAME, Settle, Visit, addressed, pixels
 from planted import HOSTILE
 from typer.testing import CliRunner
 
@@ -214,7 +214,7 @@ def test_samples_are_filtered_by_columns(
         page.get_by_label("size, most").press("Enter")
         wanted &= size <= size[7]  # the very value is within
         left(f"{kept_by(planted, wanted):,} of 1,798 samples: size 95.5 to {size[7]}")
-        page.wait_for_timeout(600)
+        addressed(page)
         again = visit(page.url)
         again.locator(".status").get_by_text(f"{kept_by(planted, wanted):,} of 1,798 samples: size 95.5 to").wait_for()
         again.get_by_text("Show all").click()

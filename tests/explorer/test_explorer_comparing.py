@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from looking import EXPLORER, Settle, Visit, data
+from looking import EXPLORER, Settle, Visit, addressed, data
 from planted import write_planted_atlas
 
 from atlas.explorer import export, start_server
@@ -75,12 +75,12 @@ def test_a_comparison_opens_as_two_maps_and_a_list(
         left = int(np.isin(samples.image[live_points(samples.positions, samples.state)], CHANGED).sum())
         page.locator(".status").get_by_text(f"{left} of 398 samples: vanished: a").wait_for()
         assert page.evaluate(f"{EXPLORER}.panes[1].points.liveCount") > 0
-        page.wait_for_timeout(600)
+        addressed(page)
         again = visit(page.url)
         again.locator(".passing").get_by_text(f"{left} of 398 samples").wait_for()
         again.locator(".change[aria-pressed=true]").click()
         again.locator(".passing").get_by_text("398 of 398 samples").wait_for()
         again.keyboard.press("t")
-        again.wait_for_timeout(600)
+        addressed(again)
         assert "beside=off" in again.url
         assert data(visit(again.url), "beside") == ""

@@ -6,7 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from looking import EXPLORER, FRAME, Settle, Visit, centre, data, largest_cell, pixels, place, set_view, shown_level
+from looking import (
+    EXPLORER,
+    FRAME,
+    Settle,
+    Visit,
+    addressed,
+    centre,
+    data,
+    largest_cell,
+    pixels,
+    place,
+    set_view,
+    shown_level,
+)
 from planted import write_planted_atlas
 
 from atlas.explorer import ServerHandle, start_server
@@ -96,8 +109,8 @@ def test_a_walk_is_in_the_link_and_leaves_the_map_in_sight(visit: Visit, served:
         page.mouse.move(*place(page, *at), steps=6)
     page.mouse.up()
     page.locator(".walk .step").first.wait_for()
-    page.wait_for_timeout(700)
     settle(page)
+    addressed(page)
     frame = page.evaluate(FRAME)
     assert frame["top"] + frame["height"] <= page.locator(".walk").bounding_box()["y"] + 1
     assert frame["height"] > 350
@@ -108,7 +121,7 @@ def test_a_walk_is_in_the_link_and_leaves_the_map_in_sight(visit: Visit, served:
     settle(again)
     assert again.evaluate(steps) == page.evaluate(steps)
     again.keyboard.press("Escape")
-    again.wait_for_timeout(500)
+    addressed(again)
     assert "walk=" not in again.url
     assert again.evaluate(FRAME)["height"] > frame["height"] + 100
 

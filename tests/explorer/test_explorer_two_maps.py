@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looking import EXPLORER, FRAME, Settle, Visit, data, pixels, place, set_view
+from looking import EXPLORER, FRAME, Settle, Visit, addressed, data, pixels, place, set_view
 
 from atlas.explorer import ServerHandle, export
 from atlas.explorer.header import page_header
@@ -35,7 +35,7 @@ def second_place(page: Any, x: float, y: float) -> tuple[float, float]:
 def wait(page: Any, settle: Settle) -> None:
     page.wait_for_timeout(200)
     settle(page)
-    page.wait_for_timeout(400)  # the address is written a moment later
+    addressed(page)
 
 
 def live(atlas: Atlas, layer: int) -> np.ndarray:

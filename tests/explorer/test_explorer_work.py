@@ -12,7 +12,20 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from looking import EXPLORER, FRAME, Settle, Visit, centre, data, largest_cell, pixels, place, set_view, shown_level
+from looking import (
+    EXPLORER,
+    FRAME,
+    Settle,
+    Visit,
+    addressed,
+    centre,
+    data,
+    largest_cell,
+    pixels,
+    place,
+    set_view,
+    shown_level,
+)
 from PIL import Image
 
 from atlas.explorer import ServerHandle, export, start_server
@@ -29,7 +42,7 @@ BOX = [(0.70, 0.35), (0.95, 0.65)]
 def settle_soon(page: Any, settle: Settle) -> None:
     page.wait_for_timeout(150)
     settle(page)
-    page.wait_for_function(f"{EXPLORER}.address.written === {EXPLORER}.addressText")  # it is written a moment later
+    addressed(page)
 
 
 def drag(page: Any, path: list[tuple[float, float]]) -> None:
