@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from atlas.findings.groups import NEAR, Graph, find_clusters, mixing, tightness, unit_rows
 from atlas.findings.significance import (
+    Surprise,
     against_pool,
     against_retraining,
     against_sampling,
@@ -139,32 +140,29 @@ def compare_classes(sides: Sides, group: NDArray[np.int64], count: int) -> list[
         pairs, seen, kept = pairs[kept], seen[:, kept], np.arange(len(kept))
         drawn = np.stack([figures(sides.b, weights) - figures(sides.a, weights) for weights in sides.weights()])
         surprise = against_sampling(seen[1] - seen[0], drawn)
+    surprise = Surprise(surprise.size, surprise.t, 2 * np.minimum(surprise.p, 1 - surprise.p))
     found = []
     for i in kept:
         groups = tuple(np.flatnonzero(group == one) for one in pairs[i])
         kind: Kind = "merged" if surprise.t[i] > 0 else "split"
-        p = 2 * min(surprise.p[i], 1 - surprise.p[i])
-        classes = (int(pairs[i, 0]), int(pairs[i, 1]))
-        found.append(
-            Candidate(
-                kind,
-                "classes",
-                groups,
-                classes,
-                *_shares(seen[:, i]),
-                float(surprise.size[i]),
-                float(surprise.t[i]),
-                float(p),
-            )
-        )
+        found.append(_candidate(kind, "classes", groups, tuple(map(int, pairs[i])), seen[:, i], surprise, int(i)))
     return found
 
 
-def _shares(angles: NDArray[np.float64]) -> tuple[float, float, tuple[float, float] | None]:
-    """Of one figure in A, its retrainings and B: the shares in A, in B, and retraining's lowest and highest."""
+def _candidate(
+    kind: Kind,
+    about: About,
+    groups: tuple[NDArray[np.int64], ...],
+    classes: tuple[int, ...],
+    angles: Figures,
+    surprise: Surprise,
+    number: int,
+) -> Candidate:
+    """One candidate; angles: its figure in A, its retrainings and B; number: its place in `surprise`."""
     share = np.sin(angles) ** 2
     spread = (float(share[:-1].min()), float(share[:-1].max())) if len(share) > 2 else None
-    return float(share[0]), float(share[-1]), spread
+    told = (float(values[number]) for values in (surprise.size, surprise.t, surprise.p))
+    return Candidate(kind, about, groups, classes, float(share[0]), float(share[-1]), spread, *told)
 
 
 def compare_parts(sides: Sides, group: NDArray[np.int64], count: int) -> list[Candidate]:
@@ -176,9 +174,10 @@ def compare_parts(sides: Sides, group: NDArray[np.int64], count: int) -> list[Ca
         return mixing(edges)[np.arange(0, 2 * count, 2), np.arange(1, 2 * count, 2)]
 
     found = []
-    for kind in ("split", "merged"):
+    kinds: tuple[Kind, ...] = ("split", "merged")
+    for kind in kinds:
         if len(sides.recipe) > 1:
-            seen = [_drawn_line(kind, between, account, sides.recipe) for account in sides.accounts]
+            seen = [_parting(kind, between, account, sides.recipe) for account in sides.accounts]
             surprise = against_retraining(np.stack(seen[:-1]), seen[-1], LEAST_VARIANCE)
         else:
             here, there = (sides.a, sides.b) if kind == "merged" else (sides.b, sides.a)
@@ -193,22 +192,11 @@ def compare_parts(sides: Sides, group: NDArray[np.int64], count: int) -> list[Ca
         for of in range(count):
             groups = tuple(np.flatnonzero(parts[finder] == 2 * of + side) for side in (0, 1))
             if min(sides.tested[members].sum() for members in groups) >= LEAST:
-                found.append(
-                    Candidate(
-                        kind,
-                        "parts",
-                        groups,
-                        (of,),
-                        *_shares(judged[:, of]),
-                        surprise.size[of],
-                        surprise.t[of],
-                        surprise.p[of],
-                    )
-                )
+                found.append(_candidate(kind, "parts", groups, (of,), judged[:, of], surprise, of))
     return found
 
 
-def _drawn_line(
+def _parting(
     kind: Kind, between: Callable[..., NDArray[np.float64]], of: Account, recipe: Sequence[Account]
 ) -> NDArray[np.float64]:
     """How much more the two parts lie mixed where they were not found, on average over the recipe's other networks.
@@ -258,17 +246,5 @@ def compare_clusters(sides: Sides, count: int, *, pairs: bool) -> list[Candidate
             groups = tuple(np.flatnonzero(parts[finder] == one) for one in of)
             if min(sides.tested[members].sum() for members in groups) >= LEAST:
                 about: About = "parts" if paired else "cluster"
-                shares = _shares(judged[:, i])
-                found.append(
-                    Candidate(
-                        kind,
-                        about,
-                        groups,
-                        (),
-                        *shares,
-                        float(surprise.size[i]),
-                        float(surprise.t[i]),
-                        float(surprise.p[i]),
-                    )
-                )
+                found.append(_candidate(kind, about, groups, (), judged[:, i], surprise, i))
     return found
