@@ -168,10 +168,13 @@ def _candidate(
 def compare_parts(sides: Sides, group: NDArray[np.int64], count: int) -> list[Candidate]:
     """Test every class for falling into two parts in B that are one in A, and the reverse. group (images,)."""
     parts = {account: account.clusters(2, group) for account in sides.accounts}
+    parted = np.unique(parts[sides.a][parts[sides.a] >= 0] // 2)  # large enough to be parted; the same in every network
+    if not len(parted):
+        return []
 
     def between(finder: Account, judge: Account, weights: Weights = None) -> Figures:
         edges = judge.edges(parts[finder], 2 * count, weights)
-        return mixing(edges)[np.arange(0, 2 * count, 2), np.arange(1, 2 * count, 2)]
+        return mixing(edges)[2 * parted, 2 * parted + 1]
 
     found = []
     kinds: tuple[Kind, ...] = ("split", "merged")
@@ -189,10 +192,10 @@ def compare_parts(sides: Sides, group: NDArray[np.int64], count: int) -> list[Ca
             surprise = against_sampling(excess(), np.stack([excess(w) for w in sides.weights()]))
         finder = sides.a if kind == "merged" else sides.b
         judged = np.stack([between(finder, account) for account in sides.accounts])
-        for of in range(count):
+        for i, of in enumerate(parted):
             groups = tuple(np.flatnonzero(parts[finder] == 2 * of + side) for side in (0, 1))
             if min(sides.tested[members].sum() for members in groups) >= LEAST:
-                found.append(_candidate(kind, "parts", groups, (of,), judged[:, of], surprise, of))
+                found.append(_candidate(kind, "parts", groups, (int(of),), judged[:, i], surprise, i))
     return found
 
 

@@ -167,6 +167,22 @@ def test_a_merge_is_told_once():
         assert np.isin(change.images, changes[0].images).mean() <= 0.5
 
 
+def test_classes_of_too_few_images_change_nothing_for_the_others():
+    """They have no parts, so they must not be counted as parts that never vary."""
+    world = World(seed=1)
+    views = [world.network(), world.network(), world.network(), world.network("split")]
+    rare = LABELS.copy()
+    rare[LABELS == 5] = 5 + np.arange((LABELS == 5).sum()) % 40
+    names = [f"class {i}" for i in range(45)]
+    few = find_changes(views[0], views[-1], rare, names, views[1:3], ids=IDS).changes[0]
+    none = find_changes(views[0], views[-1], np.where(LABELS == 5, -1, LABELS), NAMES[:5], views[1:3], ids=IDS).changes[
+        0
+    ]
+    assert few.classes == none.classes == ("class 1",)
+    assert few.score == pytest.approx(none.score)
+    assert few.score < 100
+
+
 def test_one_class_and_unlabelled_images_are_no_trouble():
     world = World(seed=5)
     views = [world.network(), world.network()]
