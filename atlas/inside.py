@@ -50,6 +50,7 @@ def health(
     probe: Annotated[
         bool, typer.Option(" /--no-probe", show_default=False, help="Leave the linear classifiers out.")
     ] = True,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also draw it over depth, as a page.")] = None,
     as_json: Json = False,
     overrides: Overrides = None,
 ) -> None:
@@ -60,6 +61,11 @@ def health(
         found = judge_health(
             pipeline, images=images, layers=layer or (), probe=probe, overrides=overrides or (), progress=progress
         )
+    if out is not None:
+        from atlas.looking.depth import health_html
+        from atlas.storage.files import write_bytes
+
+        write_bytes(out, health_html(found).encode())
     if as_json:
         print(json.dumps(found.to_dict()))
         return

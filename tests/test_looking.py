@@ -133,8 +133,12 @@ def test_the_commands(pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "adds up within" in out
     code, _, err = run("look", str(pipeline), "cat/7.png", "--out", str(tmp_path / "page"))
     assert (code, err.count("\n")) == (1, 1)
-    code, out, _ = run("health", str(pipeline), "--json")
+    code, out, _ = run("health", str(pipeline), "--json", "--out", str(tmp_path / "health.html"))
     assert code == 0
     told = json.loads(out)
     assert [layer["name"] for layer in told["layers"]] == ["0", "4"]
     assert told["images"] == 4
+    page = (tmp_path / "health.html").read_text()
+    assert page.count("<svg") >= 3
+    assert "<td>AdaptiveAvgPool2d</td>" not in page
+    assert not re.findall(r"https?://|<script|<link", page)

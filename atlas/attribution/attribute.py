@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from atlas.attribution.cams import cam, enlarged, grad_cam, guided_grad_cam
-from atlas.attribution.gradients import PIXEL_METHODS, Given, Settings, logits_of
+from atlas.attribution.gradients import PIXEL_METHODS, Given, Settings, check_targets, logits_of
 from atlas.attribution.maps import METHODS, TITLES, TOLERANCE, Attribution, Balance, Method
 from atlas.errors import AttributionError, ModelError, nearest
 from atlas.models import Model
@@ -60,25 +60,35 @@ def attribute(
         targets = _targets(target, len(batch))
         for start in range(0, len(batch), batch_size):
             here = slice(start, start + batch_size)
-            logits = logits_of(model, model.network(batch[here]))
-            wanted = logits.argmax(1) if targets is None else targets[here].to(logits.device)
-            if int(wanted.min()) < 0 or int(wanted.max()) >= logits.shape[1]:
-                raise AttributionError(f"{model.name} has outputs 0 to {logits.shape[1] - 1}, not {int(wanted.max())}")
-            parts.append(_one_batch(Given(model, batch[here], wanted, logits), method, layer, settings))
+            some = None if targets is None else targets[here]
+            parts.append(_one_batch(model, batch[here], some, method, layer, settings))
     return _joined(parts)
 
 
-def _one_batch(given: Given, method: Method, layer: str | None, settings: Settings) -> Attribution:
+def _one_batch(
+    model: Model,
+    batch: torch.Tensor,
+    targets: torch.Tensor | None,
+    method: Method,
+    layer: str | None,
+    settings: Settings,
+) -> Attribution:
     coarse = None
-    height, width = given.batch.shape[2:]
-    if method in PIXEL_METHODS:
-        values, balance = PIXEL_METHODS[method](given, settings)
-    elif method == "guided_grad_cam":
-        values, coarse = guided_grad_cam(given, layer)
-        balance = coarse.balance
-    else:
-        coarse = cam(given) if method == "cam" else grad_cam(given, layer)
+    height, width = batch.shape[2:]
+    if method == "grad_cam":  # needs no pass beside its own
+        coarse, given = grad_cam(model, batch, targets, layer)
         values, balance = enlarged(coarse.values, (height, width)), coarse.balance
+    else:
+        logits = logits_of(model, model.network(batch))
+        given = Given(model, batch, check_targets(model, logits, targets), logits)
+        if method == "cam":
+            coarse = cam(given)
+            values, balance = enlarged(coarse.values, (height, width)), coarse.balance
+        elif method == "guided_grad_cam":
+            values, coarse = guided_grad_cam(given, layer)
+            balance = coarse.balance
+        else:
+            values, balance = PIXEL_METHODS[method](given, settings)
     found, refused = values.detach().cpu().numpy(), _refusals(method, given.model, balance)
     found[[sentence is not None for sentence in refused]] = np.nan
     chosen = given.logits.gather(1, given.targets[:, None])[:, 0]

@@ -52,6 +52,14 @@ def logits_of(model: Model, output: Any) -> torch.Tensor:
     return found
 
 
+def check_targets(model: Model, logits: torch.Tensor, targets: torch.Tensor | None) -> torch.Tensor:
+    """The outputs to explain, by default the predicted ones. Raises AttributionError for one that is not there."""
+    wanted = logits.detach().argmax(1) if targets is None else targets.to(logits.device)
+    if int(wanted.min()) < 0 or int(wanted.max()) >= logits.shape[1]:
+        raise AttributionError(f"{model.name} has outputs 0 to {logits.shape[1] - 1}, not {int(wanted.max())}")
+    return wanted
+
+
 def picked(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Each row's value at its target, (n,)."""
     return logits.gather(1, targets[:, None])[:, 0]
@@ -173,8 +181,10 @@ def _unless(found: torch.Tensor, promised: torch.Tensor, given: Given, rules: Ru
     """The values, unless the network runs what no rule was made for and a sum shows it: the others' are then luck."""
     balance = told(found, promised, binding=True)
     if rules.strange and (balance.error > TOLERANCE).any():
+        worst = float(balance.error.max())
+        off = f"{worst:.0%}" if worst < 10 else "1000% or more"
         raise AttributionError(
-            f"{what} does not add up for {given.model.name} (off by {balance.error.max():.0%}), which uses "
+            f"{what} does not add up for {given.model.name} (off by {off}), which uses "
             f"{' and '.join(rules.strange)}, for which it has no rule: use integrated gradients"
         )
     return found, balance
