@@ -12,8 +12,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.explorer.answers import Answers
 from atlas.records import STATES
-from atlas.storage.atlas import ImageColumns, SampleColumns
+from atlas.storage.atlas import SampleColumns
 
 MAX_POINTS = 50_000
 DENSITY_SIDE = 256
@@ -95,12 +96,14 @@ def percents(confidence: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.where(np.isnan(confidence), UNKNOWN, np.clip(whole, 0, 100)).astype(np.uint8)
 
 
-def tally(samples: SampleColumns, images: ImageColumns, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count samples by what filters look at: int64 (combinations, 4) of label, prediction, percent, samples."""
-    image = samples.image[rows]
-    per_image = np.bincount(image, minlength=len(images))
+def tally(image: NDArray[np.int32], label: NDArray[np.int32], answers: Answers) -> NDArray[np.int64]:
+    """Count samples by what filters look at: int64 (combinations, 4) of label, prediction, percent, samples.
+
+    image: of each sample to count, an index into label (images,) and into the answers.
+    """
+    per_image = np.bincount(image, minlength=len(label))
     seen = np.flatnonzero(per_image)
-    facets = np.stack([images.label[seen], images.prediction[seen], percents(images.confidence[seen])], axis=1).astype(
+    facets = np.stack([label[seen], answers.prediction[seen], percents(answers.confidence[seen])], axis=1).astype(
         np.int64
     )
     combinations, which = np.unique(facets, axis=0, return_inverse=True)

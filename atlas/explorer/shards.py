@@ -17,7 +17,8 @@ carries as many as fit. Kinds and their numbers:
     census/L          each image's label, prediction, confidence and number of samples
     column/c          column c of the user's own: a code for each image
     values/c          the numbers themselves, of a column of numbers
-    image/n           ids, labels, predictions and thumbnails of the same images
+    image/n           ids, labels, predictions and thumbnails of the same images; of a comparison, `answers` holds
+                      predictions and confidences by layer
 
 L is a layer's index, z a level's number; tx counts from the left, ty from the bottom. In a sheet of a tile the slots
 run row by row from the TOP left, as in any picture, so the highest row of cells comes first.
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.explorer.answers import Answers, answers_by_layer
 from atlas.explorer.cells import LevelCells
 from atlas.explorer.columns import Column
 from atlas.explorer.comparing import diff_columns
@@ -40,7 +42,7 @@ from atlas.explorer.encode import contact_sheet, number, pack, picture_uri
 from atlas.explorer.patchbook import PAGE, PatchBook
 from atlas.explorer.points import MAX_POINTS, PointBook, percents, tally
 from atlas.explorer.shelf import Shelf
-from atlas.storage.atlas import Atlas, AtlasLayer, AtlasLevel
+from atlas.storage.atlas import Atlas, AtlasLayer, AtlasLevel, ImageColumns
 from atlas.storage.sheets import TILE_SIDE
 
 IMAGES_PER_SHARD = 64
@@ -89,6 +91,11 @@ class Shards:
     def points(self) -> tuple[PointBook, ...]:
         """Each layer's samples by slice and tile."""
         return tuple(PointBook(layer.samples, limit=self.limit) for layer in self.atlas.layers)
+
+    @cached_property
+    def answers(self) -> tuple[Answers, ...]:
+        """What each layer's network says of the images."""
+        return answers_by_layer(self.atlas)
 
     @cached_property
     def shelves(self) -> tuple[Shelf, ...]:
@@ -184,18 +191,18 @@ class Shards:
     def _confusions(self, layer: int, cells: LevelCells, cell: int) -> dict[str, Any] | None:
         if not self.atlas.aligned:  # then labels and outputs are numbers of different classes
             return None
-        level, images = cells.level.level, self.atlas.images
+        level = cells.level.level
         members = level.members[level.start[cell] : level.start[cell + 1]]
         of = self.atlas.layers[layer].samples.image[members]
-        distinct = np.unique(of[self._wrong[of]])  # the wrong ones alone: a coarse cell has up to all samples
-        return confusions(images.label[distinct], images.prediction[distinct])
+        distinct = np.unique(of[self._wrong[layer][of]])  # the wrong ones alone: a coarse cell has up to all samples
+        return confusions(self.atlas.images.label[distinct], self.answers[layer].prediction[distinct])
 
     @cached_property
-    def _wrong(self) -> NDArray[np.bool_]:
-        return is_wrong(self.atlas.images.label, self.atlas.images.prediction)
+    def _wrong(self) -> list[NDArray[np.bool_]]:
+        return [is_wrong(self.atlas.images.label, answers.prediction) for answers in self.answers]
 
     def _patch_record(self, layer: int, patch: int, cosine: float) -> dict[str, Any]:
-        images, samples = self.atlas.images, self.atlas.layers[layer].samples
+        images, samples, answers = self.atlas.images, self.atlas.layers[layer].samples, self.answers[layer]
         row = int(self.atlas.layers[layer].patch_rows[patch])
         image = int(samples.image[row])
         return {
@@ -203,8 +210,8 @@ class Shards:
             "image": image,
             "id": images.ids[image],
             "label": int(images.label[image]),
-            "prediction": int(images.prediction[image]),
-            "confidence": number(images.confidence[image]),
+            "prediction": int(answers.prediction[image]),
+            "confidence": number(answers.confidence[image]),
             "aspect": number(int(images.width[image]) / max(1, int(images.height[image])) or 1.0),
             "box": [number(edge) for edge in samples.box[row]],
             "cosine": number(cosine, 3),
@@ -225,7 +232,7 @@ class Shards:
     def _points(self, layer: int, slice_: int, tx: int, ty: int) -> dict[str, Any]:
         samples, images = _one_of(self.atlas.layers, layer, "layer").samples, self.atlas.images
         rows = self.points[layer].rows(slice_, tx, ty)
-        image = samples.image[rows]
+        image, answers = samples.image[rows], self.answers[layer]
         places = np.rint(np.clip(samples.positions[rows], 0, 1) * 65535).astype(np.uint16)
         return {
             "row": pack(rows.astype(np.uint32)),
@@ -233,8 +240,8 @@ class Shards:
             "y": pack(places[:, 1]),
             "image": pack(image.astype(np.uint32)),
             "label": pack(images.label[image].astype(np.int32)),
-            "prediction": pack(images.prediction[image].astype(np.int32)),
-            "confidence": pack(percents(images.confidence[image])),
+            "prediction": pack(answers.prediction[image].astype(np.int32)),
+            "confidence": pack(percents(answers.confidence[image])),
         }
 
     def _density(self, layer: int) -> dict[str, Any]:
@@ -243,7 +250,9 @@ class Shards:
 
     def _tally(self, layer: int) -> dict[str, Any]:
         samples = _one_of(self.atlas.layers, layer, "layer").samples
-        label, prediction, percent, count = tally(samples, self.atlas.images, self.points[layer].order).T
+        label, prediction, percent, count = tally(
+            samples.image[self.points[layer].order], self.atlas.images.label, self.answers[layer]
+        ).T
         return {
             "label": pack(label.astype(np.int32)),
             "prediction": pack(prediction.astype(np.int32)),
@@ -254,10 +263,11 @@ class Shards:
     def _census(self, layer: int) -> dict[str, Any]:
         samples, images = _one_of(self.atlas.layers, layer, "layer").samples, self.atlas.images
         live = np.bincount(samples.image[self.points[layer].order], minlength=len(images))
+        answers = self.answers[layer]
         return {
             "label": pack(images.label.astype(np.int32)),
-            "prediction": pack(images.prediction.astype(np.int32)),
-            "confidence": pack(percents(images.confidence)),
+            "prediction": pack(answers.prediction.astype(np.int32)),
+            "confidence": pack(percents(answers.confidence)),
             "samples": pack(live.astype(np.uint32)),
         }
 
@@ -313,13 +323,17 @@ class Shards:
         if self.pictures:
             pictures = {image - first: self.atlas.thumbnail(image) for image in range(first, last)}
             sheet = picture_uri(contact_sheet(pictures, TILE_SIDE, self.atlas.header.thumbnail_size))
-        return {
-            "ids": images.ids[first:last],
-            "label": images.label[first:last].tolist(),
-            "prediction": images.prediction[first:last].tolist(),
-            "confidence": [number(value) for value in images.confidence[first:last]],
-            "sheet": sheet,
-        }
+        told = {"ids": images.ids[first:last], "label": images.label[first:last].tolist(), "sheet": sheet}
+        if any(answers.own for answers in self.answers):
+            return told | {"answers": [_of_images(answers, first, last) for answers in self.answers]}
+        return told | _of_images(images, first, last)
+
+
+def _of_images(answers: Answers | ImageColumns, first: int, last: int) -> dict[str, Any]:
+    return {
+        "prediction": answers.prediction[first:last].tolist(),
+        "confidence": [number(value) for value in answers.confidence[first:last]],
+    }
 
 
 def _one_of(layers: tuple[AtlasLayer, ...], index: int, what: str) -> AtlasLayer:

@@ -9,13 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from atlas.explorer.answers import answers_by_layer
 from atlas.storage.atlas import Atlas
 
 
 def selection_table(atlas: Atlas, layer: int, level: int, rows: NDArray[np.integer]) -> pa.Table:
     """x, y, id, label, prediction and cell ("level/column/row") of some sample rows of a layer, in their order.
 
-    Label and prediction are names, null without one. Raises LookupError for a layer, level or row that is not there.
+    Label and prediction are names, null without one; the prediction is that of the layer's network. Raises LookupError
+    for a layer, level or row that is not there.
     """
     if not 0 <= layer < len(atlas.layers):
         raise LookupError(f"no layer {layer}")
@@ -35,7 +37,7 @@ def selection_table(atlas: Atlas, layer: int, level: int, rows: NDArray[np.integ
             "y": places[:, 1],
             "id": pa.array([ids[int(i)] for i in image], pa.string()),
             "label": _names(atlas.classes, atlas.images.label[image]),
-            "prediction": _names(atlas.outputs, atlas.images.prediction[image]),
+            "prediction": _names(atlas.outputs, answers_by_layer(atlas)[layer].prediction[image]),
             "cell": pa.array([f"{level}/{column}/{row}" for column, row in square.tolist()], pa.string()),
         }
     )

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from browsing import FLAGS, WINDOW
+from comparisons import write_planted_diff
 from planted import write_planted_atlas
 
 from atlas.explorer import ServerHandle, start_server
@@ -30,6 +31,12 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
     return open_atlas(
         write_planted_atlas(folder, images=600, samples_per_image=3, levels=3, layers=2, icon_levels=2, classes=7)
     )
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
+    """A comparison of two networks whose predictions disagree."""
+    return write_planted_diff(tmp_path_factory.mktemp("compared") / "planted.diff")
 
 
 @pytest.fixture(scope="session")

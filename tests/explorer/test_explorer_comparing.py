@@ -6,47 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from comparisons import CHANGED
 from looking import EXPLORER, Settle, Visit, addressed, data
-from planted import write_planted_atlas
 
 from atlas.explorer import export, start_server
 from atlas.explorer.header import page_header
 from atlas.explorer.points import live_points
 from atlas.explorer.shards import Shards
-from atlas.storage.atlas import Atlas, open_atlas
-from atlas.storage.diff import write_diff_files
-
-CHANGED = [3, 10, 17, 24, 31]
-
-
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
-    folder = tmp_path_factory.mktemp("compared") / "planted.diff"
-    atlas = open_atlas(write_planted_atlas(folder, images=200, samples_per_image=2, levels=1, layers=2))
-    ids = atlas.images.ids
-    texts = [("vanished", "5 pictures <b>dissolved</b>", CHANGED), ("merged", "Two classes became one", [1, 2])]
-    document = {
-        "kind": "diff",
-        "schema": 1,
-        "of": "networks",
-        "same": False,
-        "networks": [{"title": "layer1"}, {"title": "layer2"}],
-        "cka": 0.9,
-        "procrustes": 0.1,
-        "neighbor_overlap": 0.6,
-        "intervals": {},
-        "noise_floor": {"kind": "sampling", "words": "as other images would move them"},
-        "changes": [
-            {"kind": kind, "score": 1.0, "p": 0.001, "images": [ids[i] for i in images], "classes": ["a"], "text": text}
-            for kind, text, images in texts
-        ],
-        "classes": [],
-        "flips": [],
-        "notes": ["A note."],
-    }
-    columns = {"change": [f"{i / 200:.3f}" for i in range(200)], "verdict": ["same", "other"] * 100}
-    write_diff_files(folder, document, {"overlap": np.zeros((1, 400), np.float32)}, ids, columns)
-    return open_atlas(folder)
+from atlas.storage.atlas import Atlas
 
 
 def test_a_header_tells_of_a_comparison_alone(compared: Atlas, planted: Atlas) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from atlas.explorer.answers import answers_by_layer
 from atlas.explorer.encode import contact_sheet, number, pack, picture_uri, to_json
 from atlas.explorer.header import page_header
 from atlas.explorer.patchbook import PAGE, PatchBook
@@ -236,7 +237,10 @@ def test_the_tally_counts_what_filters_look_at(planted: Atlas) -> None:
         (int(images.label[i]), int(images.prediction[i]), int(np.floor(float(images.confidence[i]) * 100 + 1e-4)))
         for i in samples.image[rows]
     )
-    assert {tuple(row[:3]): row[3] for row in tally(samples, images, rows).tolist()} == slow
+    assert {
+        tuple(row[:3]): row[3]
+        for row in tally(samples.image[rows], images.label, answers_by_layer(planted)[0]).tolist()
+    } == slow
 
 
 def test_percents_round_down_and_keep_what_is_unknown() -> None:

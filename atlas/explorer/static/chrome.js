@@ -81,7 +81,7 @@ class Chrome {
   _head() {
     const { header } = this;
     const origin = [header.model, header.dataset && `on ${header.dataset}`].filter(Boolean).join(" ");
-    const accuracy = header.accuracy === null ? "" : `accuracy ${percent(header.accuracy, 1)}`;
+    const accuracy = accuracyWords(header);
     const facts = [accuracy, origin].filter(Boolean).join(" · ");
     const help = h("button", { class: "round", title: "What am I looking at? (?)", "aria-label": "What am I looking at?", click: () => this.toggleHelp() }, "?");
     const go = (address) => window.location.assign(address);
@@ -262,6 +262,13 @@ class Chrome {
   }
 }
 
+/** The network's accuracy, or that of each network of a comparison; of many the first's and the last's. */
+function accuracyWords({ diff, layers, accuracy }) {
+  if (diff === null) return accuracy === null ? "" : `accuracy ${percent(accuracy, 1)}`;
+  const told = (layers.length > 3 ? [layers[0], layers.at(-1)] : layers).filter((layer) => layer.accuracy !== null);
+  return told.length === 0 ? "" : `accuracy ${told.map((layer) => `${layer.name} ${percent(layer.accuracy, 1)}`).join(", ")}`;
+}
+
 const CARD_GAP = 22; // CSS pixels from the pointer
 
 /** Where in a frame a card stands: right of a place, else left of it, else below or above; never over what is around. */
@@ -309,13 +316,26 @@ const cardList = (title, rows) => [
   h("dl", {}, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
 ];
 
-/** A hover card's content for one sample's image, or null while that is on its way. */
-function pointCard(image, shards, header) {
+/** What is known of the image at a place of an image shard, as a layer's network answers: see labelWords. */
+function answersOf(shard, place, layer) {
+  const { prediction, confidence } = shard.answers?.[layer] ?? shard;
+  return { label: shard.label[place], prediction: prediction[place], confidence: confidence[place] };
+}
+
+/** The same in words; layer null: as the networks of all layers answer, where each has an answer of its own. */
+function answerWords(shard, place, layer, header) {
+  if (layer !== null || !shard.answers) return [h("p", {}, labelWords(answersOf(shard, place, layer ?? 0), header))];
+  const label = shard.label[place];
+  const said = header.layers.map(({ name }, i) => h("p", {}, `${name}: ${labelWords({ ...answersOf(shard, place, i), label: -1 }, header)}`));
+  return label < 0 ? said : [h("p", {}, `labelled ${header.classes[label]}`), ...said];
+}
+
+/** A hover card's content for one sample's image on a layer's map (null: on all of them), or null while it is on its way. */
+function pointCard(image, layer, shards, header) {
   const shard = shards.get(`image/${Math.floor(image / IMAGES_PER_SHARD)}`);
   if (!shard) return null;
   const place = image % IMAGES_PER_SHARD;
-  const record = { label: shard.label[place], prediction: shard.prediction[place], confidence: shard.confidence[place] };
-  const words = h("div", {}, h("p", { class: "id" }, shard.ids[place]), h("p", {}, labelWords(record, header)));
+  const words = h("div", {}, h("p", { class: "id" }, shard.ids[place]), answerWords(shard, place, layer, header));
   if (shard.sheet === null) return [words];
   const size = header.thumbnailSize;
   const canvas = h("canvas", { class: "cell-picture", width: size, height: size, style: { "--side": "8em" } });

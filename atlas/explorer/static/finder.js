@@ -105,7 +105,7 @@ class ImageFinder {
   /** A shard has come or a sheet is decoded: show the picture that waited for it. */
   refresh() {
     if (this.image === null || this.chosen.querySelector("canvas")) return;
-    const content = pointCard(this.image, this.shards, this.header);
+    const content = pointCard(this.image, null, this.shards, this.header);
     if (content !== null) this.chosen.replaceChildren(...content);
   }
 }

@@ -129,8 +129,8 @@ class Pointer {
     explorer.painter.ring();
     if (nearest >= 0) {
       const image = points.image[nearest];
-      const content = pointCard(image, explorer.shards, explorer.header);
-      if (content !== null) chrome.showCard(pane, `image ${image}`, place, () => content);
+      const content = pointCard(image, pane.layer, explorer.shards, explorer.header);
+      if (content !== null) chrome.showCard(pane, `image ${image} of ${pane.layer}`, place, () => content);
     } else if (found !== null && state.points !== "only") {
       const ready = (found.cell.icon ? found.tile.icons : found.tile.real)?.image ? "ready" : "";
       chrome.showCard(pane, `${found.tile.key}/${found.slot}/${ready}`, place, () => cellCard(found, explorer.header, explorer.tiles));

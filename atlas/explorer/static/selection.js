@@ -148,7 +148,7 @@ class SelectionPanel {
         const shard = shards.get(`image/${Math.floor(image / IMAGES_PER_SHARD)}`);
         if (!shard) continue;
         const at = image % IMAGES_PER_SHARD;
-        button.title = `${shard.ids[at]}\n${labelWords({ label: shard.label[at], prediction: shard.prediction[at], confidence: shard.confidence[at] }, header)}\nClick: where its samples lie`;
+        button.title = `${shard.ids[at]}\n${labelWords(answersOf(shard, at, this.layer), header)}\nClick: where its samples lie`;
         drawThumbnail(shards, image, canvas, size);
       }
     };
