@@ -46,7 +46,7 @@ def main() -> None:
     options = arguments(__doc__ or "")
     weights = test_data() / "weights" / "resnet56_cifar10.pt"
     overrides = ["model.factory=python:pipelines.networks:cifar_resnet56", f"model.checkpoint={weights}"]
-    images, turns = (640, 1) if options.quick else (5000, 5)
+    images, turns = (640, 1) if options.quick else (5000, 3)
     plain(overrides, BATCH)
     clock, processor = [], []
     for _ in range(turns):

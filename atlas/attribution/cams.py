@@ -91,19 +91,26 @@ def cam(given: Given) -> Coarse:
         seen = run(given.batch)
         logits = logits_of(given.model, run.output)
         grid = as_grid(seen[name], shape)
-        exact = grid.shape[2] == head.module.in_features
-        if exact:
-            again = head.module(grid.mean(1))
-            near = _POOL_ERROR * logits.abs().max()
-            exact = again.shape == logits.shape and bool(((again - logits).abs() <= near).all())
-    if not exact:
+        # DenseNet calls F.relu between its last map and the pooling.
+        ends = [one for one in (grid, grid.clamp(min=0)) if _explains(head.module, one, logits)]
+    if not ends:
         raise AttributionError(f"{why}: use Grad-CAM, which equals it where both are defined")
     rows = head.module.weight[given.targets]
-    values = torch.einsum("npc,nc->np", grid, rows).view(-1, shape.height, shape.width) / (shape.height * shape.width)
+    values = torch.einsum("npc,nc->np", ends[0], rows).view(-1, shape.height, shape.width) / (
+        shape.height * shape.width
+    )
     promised = picked(given.logits, given.targets)
     if head.module.bias is not None:
         promised = promised - head.module.bias[given.targets]
     return Coarse(values, told(values, promised, binding=True), name)
+
+
+def _explains(head: nn.Linear, grid: torch.Tensor, logits: torch.Tensor) -> bool:
+    """Whether the logits are this linear layer over the map's mean: what CAM needs, tried on the pictures."""
+    if grid.shape[2] != head.in_features:
+        return False
+    again = head(grid.mean(1))
+    return again.shape == logits.shape and bool(((again - logits).abs() <= _POOL_ERROR * logits.abs().max()).all())
 
 
 def guided_grad_cam(given: Given, layer: str | None) -> tuple[torch.Tensor, Coarse]:

@@ -91,6 +91,24 @@ def test_cam_is_the_map_weighted_by_the_classifiers_row(batch: torch.Tensor) -> 
     np.testing.assert_allclose(found.coarse.sum((1, 2)) + float(network[4].bias[2]), found.logits, **CLOSE)
 
 
+class LateRelu(torch.nn.Module):
+    """As DenseNet ends: the last module's map is rectified by a function before it is pooled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.head = torch.nn.Conv2d(3, 6, 3, padding=1), torch.nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.nn.functional.relu(self.features(x), inplace=True).mean((2, 3)))
+
+
+def test_cam_sees_a_relu_that_is_no_module(batch: torch.Tensor) -> None:
+    network = seeded(LateRelu)
+    found = attribute(model_of(network), batch, method="cam", target=0)
+    expected = torch.einsum("nchw,c->nhw", torch.relu(network.features(batch)), network.head.weight[0]) / 64
+    np.testing.assert_allclose(found.coarse, expected.numpy(), **CLOSE)
+
+
 def test_grad_cam_equals_cam_where_both_are_defined(batch: torch.Tensor) -> None:
     model = model_of(seeded(pooled))
     cam = attribute(model, batch, method="cam", target=2)
