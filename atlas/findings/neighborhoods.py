@@ -17,8 +17,10 @@ from atlas.records import Progress, silent
 NEAR = 10
 """Neighbours that are compared."""
 EXACT = 1_000_000_000_000
-"""Up to so many products of numbers all pairs are compared: half a minute on one core. Beyond, inverted lists find
-nearly all neighbours."""
+"""Up to so many products of numbers all pairs are compared: 50,000 x 64 take 27 s of processor time. Beyond, inverted
+lists find nearly all neighbours."""
+NARROW = 256
+"""Below so many channels a pair costs no less: to keep the nearest of it takes longer than to compare it."""
 
 
 def nearest_others(
@@ -44,7 +46,7 @@ def nearest_others(
     points = _points(rows, metric, progress)
     wanted = k + most - 1
     progress("neighbours", 0, 1)
-    if total * total * points.shape[1] <= EXACT or wanted >= total - 1:
+    if total * total * max(NARROW, points.shape[1]) <= EXACT or wanted >= total - 1:
         found = _compare_all(points, wanted)
     else:
         found = find_neighbors(points, wanted, seed=seed, threads=threads)
