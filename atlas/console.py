@@ -82,11 +82,17 @@ def say_diff(diff: Diff) -> None:
         return
     print(f"{diff.path}: {titles[0]} against {titles[-1]}, {told['networks'][0]['images']:,} images")
     floor = told["noise_floor"]
-    said = "retrained" if floor["kind"] == "retrained" else "interval"
-    for name in ("cka", "procrustes", "neighbor_overlap"):
+    said = "a retraining" if floor["kind"] == "retrained" and len(floor["references"]) > 1 else "other images"
+    for name, alike in (("cka", 1), ("procrustes", 0), ("neighbor_overlap", 1)):
         if told[name] is not None:
             low, high = floor[name]
-            print(f"  {name:<17} {told[name]:.3f}  ({said}: {low:.3f} to {high:.3f})")
+            print(f"  {name:<17} {told[name]:.3f}  ({alike} is the same; {said} would give {low:.3f} to {high:.3f})")
+    if told["of"] == "networks" and floor["kind"] == "sampling":
+        print("  without --reference nothing says what training again would change")
+    accuracy = [network["accuracy"] for network in told["networks"]]
+    if told["flips"] and None not in accuracy:
+        flips = sum(flip["images"] for flip in told["flips"])
+        print(f"  accuracy {accuracy[0]:.1%} and {accuracy[-1]:.1%}; {counted(flips, 'image')} predicted otherwise")
     if told["of"] == "datasets":
         low, high = told["mixing"]["chance"]
         print(f"  mixing            {told['mixing']['value']:.3f}  (0: apart; chance alone: {low:.3f} to {high:.3f})")
@@ -98,7 +104,8 @@ def say_diff(diff: Diff) -> None:
     for change in told["changes"]:
         print(f"  {change['kind']:<9} p {change['p']:.2g}  {change['text']}")
     if told["tested"] and not told["changes"]:
-        print("  no group of images changed by more than chance explains")
+        tests = counted(told["tested"]["tests"], "group of images was", "groups of images were")
+        print(f"  {tests} tested, and none merged, split, moved, appeared or dissolved beyond the noise floor")
     for note in told["notes"]:
         print(f"  {note}")
     print(f"atlas explore {diff.path}")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from atlas.comparison.figures import MAPPED, number
 from atlas.comparison.networks import Network
-from atlas.comparison.pairing import FEWEST_IMAGES, Pair
-from atlas.comparison.plan import Plan, header_of, is_finished, layout_there, writer_of
+from atlas.comparison.pairing import FEWEST_IMAGES, Pair, check_classes
+from atlas.comparison.plan import Plan, header_of, is_finished, layout_there, named_by, writer_of
 from atlas.comparison.shared_map import MIN_IMAGES, SharedMap, map_network, write_network
 from atlas.comparison.told import placed
 from atlas.errors import ConfigError, StoreError
@@ -52,6 +52,7 @@ class Both:
                 f"{one.title} maps {one.pool_words} and {two.title} {two.pool_words}: build both with the same "
                 "layout.rows"
             )
+        check_classes(one, two)
         for network in (one, two):
             if len(network.store) < FEWEST_IMAGES:
                 raise StoreError(
@@ -194,7 +195,7 @@ def _change(plan: Plan, both: Both, densities: Sequence[CellDensity], region: Re
 def _named(both: Both, images: NDArray[np.int64]) -> tuple[list[str], list[tuple[str, float]]]:
     """The classes of some images by label, else by prediction: those of a tenth or more, at most two told."""
     first = both.networks[0].store
-    values, names = both.column("label")[images], first.classes
+    values, names = both.column("label")[images], named_by(both.networks).store.classes
     if not (values >= 0).any():
         values, names = both.column("prediction")[images], first.outputs
     known = values[(values >= 0) & (values < len(names))]
@@ -233,7 +234,9 @@ def _write_layers(writer: AtlasWriter, plan: Plan, layout: Layout, count: int, p
         own = Layout(layout.positions[part], layout.state[part])
         image_of = network.layer.image_of(network.kind)
         levels = tuple(bin_into_cells(own, image_of, level=z, min_images=MIN_IMAGES) for z in range(count))
-        shared = SharedMap(own, levels, image_of, network.store.images.label, len(network.store.classes))
+        shared = SharedMap(
+            own, levels, image_of, network.store.images.label, len(named_by(plan.networks).store.classes)
+        )
         pair = Pair(network, None, None)
         mapped = map_network(pair, shared, progress)
         write_network(writer, index, mapped, shared, settings, progress, first_image=first_images if index else 0)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.comparison.pairing import Pair
-from atlas.errors import StoreError
+from atlas.errors import ConfigError, StoreError
 from atlas.findings.neighborhoods import NEAR, crowding, jaccard, mean_overlap, nearest_others
-from atlas.findings.similarity import Alignment, Estimate, measure_alignment
+from atlas.findings.similarity import Alignment, Estimate, foretold, measure_alignment
 from atlas.layouts.neighbors import Neighbors
 from atlas.layouts.rows import Rows, resident
 from atlas.records import Progress, prefixed
@@ -99,10 +99,14 @@ def compare_wholes(one: Account, other: Account, image_of: NDArray[np.int64], pr
 def noise_floor(
     whole: Whole, first: Account, references: Sequence[Account], image_of: NDArray[np.int64], progress: Progress
 ) -> tuple[dict[str, Any], NDArray[np.float32] | None]:
-    """What the figures are to be held against, ready for JSON, and the mean overlap of each sample with references.
+    """What the figures are to be held against, ready for JSON, and each sample's overlap in every pair of the recipe's.
 
-    With references, what training again alone changes: the range of the figures among the first network and them
-    (of one reference: its interval). Without, what drawing other images would change, which says nothing of training.
+    The overlaps: float32 (pairs, samples), those with the first network before the others; None without references.
+
+    With references, what training again alone changes: where 95 % of the recipe's further pairs would lie, by the
+    spread among the first network and them. One reference makes one pair, of which no spread is known: its interval
+    over images. Without, what drawing other images would change, which says nothing of training. Raises ConfigError
+    for a reference that is a copy of another network.
     """
     if not references:
         words = "how far the figures would move with other images; what training again alone changes is not in it"
@@ -112,16 +116,28 @@ def noise_floor(
         (i, j): compare_wholes(accounts[i], accounts[j], image_of, progress)
         for i, j in combinations(range(len(accounts)), 2)
     }
+    for (i, j), pair in wholes.items():
+        if (pair.overlap == 1).all():
+            raise ConfigError(
+                f"{accounts[i].title} and the reference {accounts[j].title} have the same neighbours throughout: name "
+                "checkpoints of one recipe that were trained with other seeds"
+            )
     ranges: dict[str, list[float | None]] = {}
     for name in FIGURES:
         estimates = [one.estimates[name] for one in wholes.values()]
-        values = [one.value for one in estimates]
-        alone = len(estimates) == 1
-        low, high = (estimates[0].low, estimates[0].high) if alone else (min(values), max(values))
-        ranges[name] = [number(low), number(high)]
-    floor = np.mean([wholes[0, j].overlap for j in range(1, len(accounts))], axis=0).astype(np.float32)
-    words = f"the range among {first.title} and {len(references)} trained by its recipe: what training again changes"
-    return {"kind": "retrained", **ranges, "references": [one.title for one in references], "words": words}, floor
+        one = estimates[0] if len(estimates) == 1 else foretold([each.value for each in estimates], len(references))
+        low = one.low if name == "cka" else max(0.0, one.low)  # the others are never negative
+        ranges[name] = [number(low), number(one.high)]
+    words = (
+        f"of {first.title} and one reference, how far the figures would move with other images; how far retrainings "
+        "differ takes two references to know"
+        if len(references) == 1
+        else f"where the figures of 95 % of retrainings would lie, by the spread among {first.title} and "
+        f"{len(references)} trained by its recipe"
+    )
+    named = [one.title for one in references]
+    kept = np.stack([wholes[pair].overlap for pair in sorted(wholes)])
+    return {"kind": "retrained", **ranges, "references": named, "words": words}, kept
 
 
 def curve(

@@ -94,7 +94,7 @@ def _pair(first: Network, other: Network) -> Pair:
             "build both with the same layout.rows"
         )
     images_at = _match_images(first, other)
-    _check_classes(first, other)
+    check_classes(first, other)
     rows_at = _match_rows(first, other, images_at)
     same = (images_at == np.arange(len(images_at))).all()
     return Pair(other, None if same else rows_at, None if same else images_at)
@@ -118,7 +118,8 @@ def _match_images(first: Network, other: Network) -> NDArray[np.int64]:
     return np.array([place[name] for name in ids], np.int64)
 
 
-def _check_classes(first: Network, other: Network) -> None:
+def check_classes(first: Network, other: Network) -> None:
+    """Refuse class lists or outputs that differ; none at all fits any. Raises StoreError."""
     for what, ours, theirs in (
         ("classes", first.store.classes, other.store.classes),
         ("outputs", first.store.outputs, other.store.outputs),

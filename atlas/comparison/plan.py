@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class Plan:
 
 def writer_of(plan: Plan, document: dict[str, Any]) -> AtlasWriter:
     """Begin, or go on with, the comparison's atlas."""
-    store = plan.networks[0].store
+    store, labelled = plan.networks[0].store, named_by(plan.networks).store
     titles = [network.title for network in plan.networks]
     notes = [
         "A comparison: each layer is one network, on one shared map.",
@@ -57,9 +58,9 @@ def writer_of(plan: Plan, document: dict[str, Any]) -> AtlasWriter:
         plan.target,
         name=" and ".join(titles) if len(titles) < 4 else f"{titles[0]} to {titles[-1]}, {len(titles)} networks",
         fingerprint=plan.fingerprint,
-        classes=store.classes,
+        classes=labelled.classes,
         outputs=store.outputs,
-        aligned=store.aligned,
+        aligned=labelled.aligned,
         skipped=store.skipped,
         notes=notes,
         provenance={
@@ -70,6 +71,11 @@ def writer_of(plan: Plan, document: dict[str, Any]) -> AtlasWriter:
         },
         force=plan.force,
     )
+
+
+def named_by(networks: Sequence[Network]) -> Network:
+    """The first network whose dataset has classes: of two datasets only one may have labels."""
+    return next((network for network in networks if network.store.classes), networks[0])
 
 
 def header_of(plan: Plan, of: str) -> dict[str, Any]:

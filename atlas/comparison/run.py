@@ -54,7 +54,7 @@ def compare(
             return Diff(_nothing_changed(networks))
         if not _same_ids(networks):
             return compare_datasets(plan, progress)
-    _check_references(networks[0], plan.references)
+    _check_references(networks, plan.references)
     if is_finished(plan):
         return open_diff(target)
     return _compare(plan, progress)
@@ -68,10 +68,10 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
     accounts = [account_of(one, image_of, plan.seed, progress) for one in pairs]
     compared, held = accounts[: len(own)], accounts[len(own) :]
     wholes = [compare_wholes(compared[0], other, image_of, progress) for other in compared[1:]]
-    floor, floor_overlap = noise_floor(wholes[-1], compared[0], held, image_of, progress)
+    floor, kept = noise_floor(wholes[-1], compared[0], held, image_of, progress)
     shared = lay_out_together(compared, image_of, layout_there(plan, len(image_of)), plan.seed, progress)
     changes = [
-        sample_change(compared[0], other, whole, shared, floor_overlap)
+        sample_change(compared[0], other, whole, shared, kept)
         for other, whole in zip(compared[1:], wholes, strict=True)
     ]
     found, tested, notes = discover(own[0], own[-1], pairs[len(own) :], shared, plan.seed)
@@ -98,7 +98,7 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
     }  # fmt: skip
     for index, one in enumerate(mapped):
         write_network(writer, index, one, shared, settings, progress)
-    arrays = _arrays(compared, wholes, floor_overlap) | cell_arrays(mapped, wholes, changes, shared)
+    arrays = _arrays(compared, wholes, kept) | cell_arrays(mapped, wholes, changes, shared)
     ids = network.store.images.ids
     names = write_diff_files(
         plan.target, document, arrays, list(ids), image_columns(compared, changes, shared) | in_change
@@ -108,7 +108,7 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
     return open_diff(plan.target)
 
 
-def _arrays(accounts: Sequence[Account], wholes: Sequence[Whole], floor: Any) -> dict[str, Any]:
+def _arrays(accounts: Sequence[Account], wholes: Sequence[Whole], kept: Any) -> dict[str, Any]:
     first = accounts[0]
     images = len(first.pair.network.store)
     none = np.full(images, -1, np.int32)
@@ -118,12 +118,12 @@ def _arrays(accounts: Sequence[Account], wholes: Sequence[Whole], floor: Any) ->
         "prediction": np.stack([none if (p := one.pair.predictions) is None else p for one in accounts]),
         "confidence": np.stack([one.pair.confidence for one in accounts]),
     }
-    return arrays if floor is None else arrays | {"floor": floor}
+    return arrays if kept is None else arrays | {"floor": kept.mean(axis=0)}
 
 
-def _check_references(first: Network, references: Sequence[Network]) -> None:
+def _check_references(networks: Sequence[Network], references: Sequence[Network]) -> None:
     """Refuse references that are copies: against a floor of nothing everything looks real."""
-    known = {first.identity: first.title}
+    known = {network.identity: network.title for network in networks}
     for reference in references:
         if reference.identity is not None and reference.identity in known:
             raise ConfigError(

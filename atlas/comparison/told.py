@@ -32,15 +32,15 @@ PER_CHANGE = 200
 
 
 def sample_change(
-    first: Account, other: Account, whole: Whole, shared: SharedMap, floor: NDArray[np.float32] | None
+    first: Account, other: Account, whole: Whole, shared: SharedMap, kept: NDArray[np.float32] | None
 ) -> SampleChange:
     """What changed for each sample from the first network to another one."""
     return SampleChange(
         image_of=shared.image_of,
         overlap=whole.overlap,
         denser=first.crowding - other.crowding,
-        floor=floor,
-        labels=shared.labels,
+        kept=kept,
+        labels=shared.labels if first.pair.network.store.aligned else np.full_like(shared.labels, -1),
         predictions=(first.pair.predictions, other.pair.predictions),
     )
 
@@ -104,7 +104,10 @@ def discover(
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
     """The ranked list of what changed, what it was held against, and notes; nothing where the images are too few."""
     store = first.network.store
-    views = [NetworkView(pair.vectors(), pair.predictions) for pair in (first, other, *references)]
+    # Outputs of another numbering than the labels say nothing of them.
+    views = [
+        NetworkView(pair.vectors(), pair.predictions if store.aligned else None) for pair in (first, other, *references)
+    ]
     labels = shared.labels if (shared.labels >= 0).any() else None
     ids = store.images.ids
     try:
@@ -200,8 +203,9 @@ def image_columns(
     for account, change in reversed(list(zip(accounts[1:], changes, strict=True))):
         words = "" if len(accounts) == 2 else f" to {account.title}"
         lost = np.bincount(shared.image_of, 1 - change.overlap, images) / counts
-        if change.floor is not None:  # first: the explorer opens in it, and what retraining explains is pale
-            beyond = np.bincount(shared.image_of, change.floor - change.overlap, images) / counts
+        if change.kept is not None:  # first: the explorer opens in it
+            # Less than in every pair of the recipe: with two references one image in four is by chance.
+            beyond = np.bincount(shared.image_of, change.kept.min(axis=0) - change.overlap, images) / counts
             found[f"change beyond retraining{words}"] = [f"{value:.4f}" for value in beyond]
         found[f"change{words}"] = [f"{value:.4f}" for value in lost]
         predicted = account.pair.predictions

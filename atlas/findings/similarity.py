@@ -6,7 +6,7 @@ image. Nothing grows with the number of samples but that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +106,21 @@ def within(value: float, slopes: NDArray[np.float64]) -> Estimate:
         return Estimate(value, value, value)
     middle, reach = np.arctanh(value), NORMAL_95 * error / flat
     return Estimate(value, float(np.tanh(middle - reach)), float(np.tanh(middle + reach)))
+
+
+def foretold(values: Sequence[float], freedom: int) -> Estimate:
+    """Where 95 % of further figures like these would lie: a prediction interval, on the scale of `within`.
+
+    Student's t with `freedom`, the number of networks less one: their pairs are no independent draws. Of 600 fourth
+    networks of one recipe, 3.8 % had a CKA and 5.2 % an overlap outside the interval of three; 55 % lay outside the
+    range of the three pairs.
+    """
+    from scipy.stats import t
+
+    scaled = np.arctanh(np.clip(values, -1 + 1e-12, 1 - 1e-12))
+    middle = scaled.mean()
+    reach = t.ppf(0.975, freedom) * scaled.std(ddof=1) * np.sqrt(1 + 1 / len(scaled))
+    return Estimate(float(np.tanh(middle)), float(np.tanh(middle - reach)), float(np.tanh(middle + reach)))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from planted_networks import Pictures, write_network
 
 from atlas.comparison import compare, datasets
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, StoreError
 from atlas.storage.diff import Diff
 from atlas.storage.verify import verify
 
@@ -105,6 +105,20 @@ def test_a_stopped_one_goes_on(home: Path, tmp_path: Path, monkeypatch: pytest.M
     assert verify(out) == []
     joined = np.concatenate([layer.layout.positions for layer in found.atlas.layers])
     np.testing.assert_array_equal(joined, found.array("positions"))
+
+
+def test_other_classes_are_refused_and_one_side_may_have_none(home: Path, tmp_path: Path) -> None:
+    turned = tuple(reversed(CLASSES))
+    pictures, rows = dataset(AFTER, "turned", 2)
+    other = write_network(tmp_path, "turned", rows, replace(pictures, classes=turned), AFTER, outputs=CLASSES)
+    with pytest.raises(StoreError, match="the classes of training and turned differ"):
+        compare(home / "training.atlas", other, out=tmp_path / "x.diff")
+    bare = replace(pictures, classes=(), labels=np.full(len(AFTER), -1), ids=[f"p/{i}" for i in range(len(AFTER))])
+    unlabelled = write_network(tmp_path, "bare", rows, bare, AFTER, outputs=CLASSES)
+    found = compare(unlabelled, home / "training.atlas", out=tmp_path / "y.diff")
+    assert found.atlas.classes == CLASSES
+    assert verify(tmp_path / "y.diff") == []
+    assert {change["classes"][0] for change in found.changes if change["kind"] == "appeared"} == {"ant"}
 
 
 def test_references_and_a_third_dataset_are_refused(home: Path) -> None:

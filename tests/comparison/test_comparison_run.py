@@ -142,10 +142,36 @@ def test_references_tell_what_retraining_changes(home: Path) -> None:
     floor = told.document["noise_floor"]
     assert floor["kind"] == "retrained"
     assert floor["references"] == ["twin0", "twin1"]
-    assert told.document["cka"] < floor["cka"][0]
+    one = compare(home / "a.atlas", home / "twin0.atlas", out=home / "pair.diff").document
+    assert all(floor[name][0] <= one[name] <= floor[name][1] for name in ("cka", "procrustes", "neighbor_overlap"))
+    assert told.document["neighbor_overlap"] < floor["neighbor_overlap"][0]
     rows = {row["class"]: row for row in told.document["classes"]}
     assert rows["bee"]["p"] < 0.01 < rows["cat"]["p"]
     assert "change beyond retraining" in (told.atlas.path / COLUMNS).read_text().splitlines()[0]
+
+
+def test_a_reference_that_is_one_of_the_networks_is_refused(home: Path, tmp_path: Path) -> None:
+    for copy in ("a", "b"):
+        with pytest.raises(ConfigError, match="is the same network as"):
+            compare(
+                home / "a.atlas", home / "b.atlas", out=tmp_path / "x.diff",
+                references=[home / f"{copy}.store", home / "twin0.atlas"],
+            )  # fmt: skip
+    unknown = write_network(tmp_path, "unknown", A_ROWS, PICTURES, PICTURES.labels, weights="of another hash")
+    with pytest.raises(ConfigError, match="have the same neighbours throughout"):
+        compare(home / "a.atlas", home / "b.atlas", out=tmp_path / "x.diff", references=[unknown])
+
+
+def test_predictions_of_another_numbering_are_not_held_against_labels(home: Path, tmp_path: Path) -> None:
+    """Outputs that are no names of the classes: a perfect network is not wrong throughout."""
+    outputs = ("0", "1", "2", "3")
+    atlases = [
+        write_network(tmp_path, name, rows, PICTURES, PICTURES.labels, weights=name, outputs=outputs)
+        for name, rows in (("one", A_ROWS), ("two", B_ROWS))
+    ]
+    told = compare(*atlases, out=tmp_path / "x.diff").document
+    assert all(row["accuracy"] == [None, None] for row in told["classes"])
+    assert not any("takes" in change["text"] for change in told["changes"])
 
 
 def test_the_same_network_is_told_at_once(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +230,7 @@ def test_a_stopped_comparison_goes_on_with_its_own_map(
         patched.setattr(run, after, stop)
         with pytest.raises(KeyboardInterrupt):
             compare(home / "a.atlas", home / "b.atlas", out=out)
+    assert verify(out) == ["the comparison is not finished: the same command as before goes on"]
     unfinished = open_atlas(out)
     assert told(unfinished) is None or after == "write_diff_files"  # the explorer shows what there is
     assert after == "write_diff_files" or diff_columns(unfinished) == ()

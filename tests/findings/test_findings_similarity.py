@@ -12,7 +12,7 @@ from scipy.linalg import orthogonal_procrustes
 from atlas.findings import neighborhoods as neighborhoods_room
 from atlas.findings import similarity as similarity_room
 from atlas.findings.neighborhoods import crowding, jaccard, mean_overlap, nearest_others
-from atlas.findings.similarity import measure_alignment, within
+from atlas.findings.similarity import foretold, measure_alignment, within
 
 Floats = NDArray[np.floating]
 
@@ -127,6 +127,20 @@ def test_constant_or_few_rows_have_no_figure() -> None:
     dead = measure_alignment(x, np.ones_like(y), np.arange(len(x)))
     few = measure_alignment(x[:3], y[:3], np.arange(3))
     assert np.isnan([dead.cka.value, dead.procrustes.value, few.cka.value]).all()
+
+
+def test_a_further_network_of_one_recipe_seldom_lies_outside_what_was_foretold() -> None:
+    """Pairs share networks, so they are no independent draws: the interval has to allow for that."""
+    rng = np.random.default_rng(0)
+    for references in (2, 4):
+        outside = 0
+        for _ in range(400):
+            own = 0.1 * rng.normal(size=references + 2)
+            pair = own[:, None] + own[None, :] + 0.05 * rng.normal(size=(len(own), len(own)))
+            known = [(i, j) for i in range(references + 1) for j in range(i)]
+            one = foretold([float(np.tanh(0.9 + pair[i, j])) for i, j in known], references)
+            outside += not one.low <= np.tanh(0.9 + pair[-1, 0]) <= one.high
+        assert outside <= 48
 
 
 def test_an_interval_stays_in_range() -> None:
