@@ -77,7 +77,7 @@ def compute_layout(
     an array (rows, channels). select: the indices of the rows to lay out; the Layout then has these rows, in this
     order. Exact copies are laid out once and share a place; rows with NaN or infinity have no place (NaN, state
     "outlier"); points far from all others are outliers and lie where they lie. The default method is t-SNE: at equal
-    time it keeps three times as many true neighbours as UMAP, and fills the square more evenly. Of more than `fit`
+    time it keeps about four times as many true neighbours as UMAP, and fills the square more evenly. Of more than `fit`
     distinct rows t-SNE and UMAP are fitted on so many, rare classes and wrong predictions among them, and the others
     are placed against these (state "placed"); PaCMAP and PCA always take all. start (rows, 2), the places of the
     same samples in another layer say: the layout starts from there and is turned onto them. line: t-SNE in one

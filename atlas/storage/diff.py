@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from atlas.errors import StoreError
 from atlas.storage.atlas import Atlas, open_atlas
+from atlas.storage.atlas_header import HEADER, read_header
 from atlas.storage.files import write_bytes, write_json
 from atlas.storage.tables import read_arrays, write_arrays
 
@@ -108,6 +109,8 @@ def read_document(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if (folder / HEADER).is_file() and not read_header(folder).complete:
+            raise StoreError(f"{folder} is not finished: the same 'atlas compare' as before goes on") from None
         raise StoreError(f"{folder} is not a comparison (it has no {DOCUMENT}): make it with 'atlas compare'") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise StoreError(f"{path} is damaged ({error}): compare again with --force") from None

@@ -41,13 +41,14 @@ def verify(path: str | Path) -> list[str]:
             damage.append(f"{name} is missing")
         elif hash_file(file) != digest:
             damage.append(f"{name} has changed: its hash is not the recorded one")
+    if not header.complete:  # what is written of the rest is recorded when it is whole
+        what = "comparison" if folder.suffix == ".diff" else "atlas"
+        return [*damage, f"the {what} is not finished: the same command as before goes on"]
     own = {HEADER, MARKS, *header.files}
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
         if file.is_file() and name not in own and not file.name.startswith("."):
             damage.append(f"{name} is not recorded in {HEADER}: it is no part of the atlas")
-    if not header.complete:
-        damage.append("the atlas is not finished: build it again to go on")
     return damage or [*_wrong_content(folder), *(wrong_diff(folder) if is_diff(folder) else ())]
 
 
