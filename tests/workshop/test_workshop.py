@@ -115,7 +115,7 @@ def test_another_network_or_a_missing_store_is_told_in_one_sentence(folder: Path
     try:
         with (
             Workshop(folder / "tiny.toml", folder / "tiny.atlas") as running,
-            pytest.raises(AtlasError, match="is missing .*: bring it back"),
+            pytest.raises(AtlasError, match=r"is missing .*: bring it back"),
         ):
             running.locate(0, encoded(Image.new("RGB", (64, 64))))
     finally:
