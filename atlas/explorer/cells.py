@@ -28,7 +28,7 @@ class LevelCells:
         self.level = level
         self._arrays = level.arrays(
             "column", "row", "start", "images", "label_counts", "accuracy", "confidence", "spread",
-            "effect_class", "effect_value", "effect_samples", "patch_cosine",
+            "effect_class", "effect_value", "effect_samples", "patch_cosine", "kept",
         )  # fmt: skip
         self._by_tile: dict[tuple[int, int], list[int]] = {}
         tiles = zip((self["column"] // TILE_SIDE).tolist(), (self["row"] // TILE_SIDE).tolist(), strict=True)
@@ -65,6 +65,7 @@ class LevelCells:
             "samples": int(self["start"][cell + 1] - self["start"][cell]),
             "icon": bool(self.level.has_icon[cell]),
             "real": bool(self.level.patches[cell, 0] >= 0),
+            "bare": bool(self["images"][cell] >= self._enough and not self.level.has_icon[cell]),
             "accuracy": number(self["accuracy"][cell]),
             "confidence": number(self["confidence"][cell]),
             "scores": self.scores(cell),
@@ -72,6 +73,12 @@ class LevelCells:
             "labels": np.stack([labels, counts[labels]], axis=1).reshape(-1).tolist(),
             "effects": self.effects(cell)[:TOP_EFFECTS],
         }
+
+    @cached_property
+    def _enough(self) -> float:
+        """Images that earn a cell an icon: one with as many and none, as in a comparison, must not look empty."""
+        kept = self["kept"]
+        return float(self["images"][kept].min()) if kept.any() else np.inf
 
     def effects(self, cell: int) -> list[list[float | int | None]]:
         """A cell's mean effects, largest first: [class, value] pairs."""

@@ -102,7 +102,6 @@ Object.assign(Explorer.prototype, {
     else if (this.places !== null) this.showPlaces(null);
     else if (state.selected !== null || state.region.length > 0) this.set({ selected: null, region: [] });
     else if (filtersAnything(state.filter)) this.set({ filter: { ...NO_FILTER } });
-    else if (state.beside !== null) this.set({ beside: null });
   },
 });
 

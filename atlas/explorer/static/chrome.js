@@ -5,7 +5,7 @@ const HELP_SEEN = "activation-atlas-help-closed";
 const INTRODUCTION = [
   "Every square is a small region of what the network sees: pictures that it finds alike lie close together.",
   "A square's icon is drawn by the computer: what the network itself looks for there. It is no photograph.",
-  "Small squares hold few images, full ones many. Empty ground means that nothing fell there.",
+  "Small squares hold few images, full ones many, and a dot too few for an icon. Only bare ground is empty.",
   "Zoom in, and every square splits into four. Press P for the real pictures, S for the single samples.",
   "Click a square for its pictures, its labels, and how far its icon can be believed.",
 ];
@@ -100,7 +100,7 @@ class Chrome {
         this.points.element,
         this.colour.element,
         this.actions.picture ? h("button", { class: "quiet-button", title: "Where does a picture of yours fall? Or drop it on the map.", click: () => this.actions.picture() }, "Your picture") : "",
-        h("button", { class: "quiet-button narrow-only", title: "What is in view, and the filters", click: () => this.actions.panel() }, "Filter"),
+        h("button", { class: "quiet-button narrow-only", title: "What is in view, and the filters", click: () => this.actions.panel() }, header.diff === null ? "Filter" : "What changed"),
         this._saveMenu(),
         header.home === "notebook" ? "" : this._shareButton(),
         help,
@@ -148,7 +148,7 @@ class Chrome {
     this.note.hidden = places === null;
     if (places === null) return;
     const button = (words, fit) => h("button", { class: "quiet-button", click: () => this.actions.places(fit) }, words);
-    if (places.x.length === 0) this.note.replaceChildren(h("span", {}, `${id} has no place on this map: it was left out as an outlier`), button("Clear", false));
+    if (places.x.length === 0) this.note.replaceChildren(h("span", {}, `${id} is not on this map`), button("Clear", false));
     else this.note.replaceChildren(h("span", {}, `${counted(places.x.length, "place")} of ${id}`), button("Fit", true), button("Clear", false));
   }
 
@@ -170,7 +170,7 @@ class Chrome {
       "section",
       { class: "help", role: "dialog", "aria-label": "What am I looking at?", hidden: true },
       close,
-      ...introduction(),
+      ...introduction(this.header),
       h("h3", {}, "Keys"),
       h("div", { class: "keys" }, keys),
     );
@@ -183,7 +183,7 @@ class Chrome {
       remember(HELP_SEEN, "yes");
     };
     const close = h("button", { class: "close", "aria-label": "Close the explanation", click: forget }, "×");
-    const box = h("section", { class: "welcome", hidden: remembered(HELP_SEEN) !== null }, close, ...introduction());
+    const box = h("section", { class: "welcome", hidden: remembered(HELP_SEEN) !== null }, close, ...introduction(this.header));
     return box;
   }
 
@@ -280,7 +280,16 @@ function cardPlace({ x, y }, frame, width, height) {
   return { x: within(x - width / 2, frame.width - width), y: Math.max(4, below) };
 }
 
-const introduction = () => [h("h2", {}, "What am I looking at?"), h("ol", {}, INTRODUCTION.map((line) => h("li", {}, line)))];
+/** What the maps of a comparison show, by what its layers are. */
+const COMPARED = {
+  Network: "Both maps show the same images at the same places. Dots: how far an image's neighbours changed. Icons: what each network sees there; where it has none, a real picture stands.",
+  Dataset: "Both maps are parts of one: each shows the images of one dataset, where the same network puts them.",
+};
+
+function introduction({ diff }) {
+  const lines = diff === null ? INTRODUCTION : [COMPARED[diff.layer], ...INTRODUCTION];
+  return [h("h2", {}, "What am I looking at?"), h("ol", {}, lines.map((line) => h("li", {}, line)))];
+}
 
 const cellChoices = (header) => {
   const icons = ["icons", "Icons", "What the network looks for"];
@@ -305,7 +314,7 @@ function cellCard(found, header, tiles) {
       {},
       rows.length ? cardList("Labels", rows) : "",
       effects.length ? cardList("Speaks for", effects) : "",
-      cell.scores === null ? "" : h("p", { class: "facts" }, h("span", { class: `verdict ${trust(found).tone}` }, `Icon: ${trust(found).verdict.toLowerCase()}`)),
+      cell.scores === null ? (cell.bare ? h("p", { class: "quiet" }, "No icon: a real picture") : "") : h("p", { class: "facts" }, h("span", { class: `verdict ${trust(found).tone}` }, `Icon: ${trust(found).verdict.toLowerCase()}`)),
       h("p", { class: "quiet facts" }, facts.map((fact) => h("span", {}, fact))),
     ),
   ];

@@ -59,6 +59,7 @@ class ImageFinder {
       rest > 0 ? said(`and ${count(rest)} more: type more of the id`) : "",
       answer.images === 0 ? said("No image has this in its id.") : "",
     );
+    this.matches.scrollIntoView?.({ block: "nearest" }); // they may begin below the window's edge
   }
 
   /** {found: [[image, id], ...], images: how many there are in all}. */

@@ -70,6 +70,8 @@ class Pane {
     this._takePoints(level);
     const unfinished = this.paintMap(this.map.getContext("2d", { alpha: false }), ratio, now, level);
     this.dots.hidden = state.points === "off" || this.points === null;
+    // A comparison opens with its samples over the icons: they must not hide what is compared.
+    if (!this.dots.hidden) this.points.slight = this.explorer.header.diff !== null && state.points === "over";
     if (!this.dots.hidden) this.points.paint(this.dots.getContext("2d"), view, ratio, state.points === "over");
     this._paintLines(ratio);
     return unfinished;

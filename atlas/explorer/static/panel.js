@@ -32,7 +32,9 @@ class Panel {
     const { cell, column, row, level } = found;
     const detail = this._detail();
     const title = titleOf(cell, this.header);
-    const where = `Level ${level.level}, column ${column}, row ${row} from the bottom`;
+    const place = `Level ${level.level}, column ${column}, row ${row} from the bottom`;
+    const { layers } = this.header; // the same place means something else in each
+    const where = layers.length > 1 ? `${layers[found.layer].name} · ${place}` : place;
     const close = h("button", { class: "close", "aria-label": "Close the details", click: () => this.actions.close() }, "×");
     this.element.replaceChildren(
       h("div", { class: "panel-head" }, h("div", {}, h("h2", {}, title), h("p", { class: "quiet" }, where)), close),
@@ -227,7 +229,7 @@ function titleOf(cell, header) {
   if (share(0) > 0.8) return name(0);
   if (share(0) > 0.5) return `Mostly ${name(0)}`;
   if (share(0) + share(1) > 0.8) return `${name(0)} and ${name(1)}`;
-  const first = [0, 1].filter((i) => share(i) > 0).map((i) => `${name(i)} ${percent(share(i)).replace(" ", "\u00a0")}`);
+  const first = [0, 1].filter((i) => share(i) > 0).map((i) => `${name(i)} ${percent(share(i))}`);
   return `${first.join(", ")}${labels.length > 4 ? "\u00a0…" : ""}`;
 }
 

@@ -141,6 +141,9 @@ class Pointer {
     const place = this._place(event);
     if (place === null || !this.pressed || event.button !== 0) return;
     const moved = Math.hypot(event.clientX - this.pressed[0], event.clientY - this.pressed[1]);
-    if (moved <= 4) this.explorer.select(this.pane.found(place), this.pane.number);
+    if (moved > 4) return;
+    const found = this.pane.found(place);
+    this.forget(); // the panel says it all: a card would hide the map until the pointer moves
+    this.explorer.select(found, this.pane.number);
   }
 }

@@ -2,12 +2,14 @@
  * a canvas arc, so 50,000 points repaint within a frame without a graphics card, where Bokeh's glyphs need seconds. */
 
 const BUCKETS = 256; // a side, for finding the point under the pointer
+const SLIGHT_UP_TO = 4; // CSS pixels of radius: dots with that much room are seen whole
 const RING_FROM = 2.2; // CSS pixels of radius: smaller points would drown in their own white rings
 
 class PointLayer {
   /** columns: typed arrays of the same length, as PointBook joins them. */
   constructor(columns) {
     Object.assign(this, columns);
+    this.slight = false; // drawn small while crowded, as over icons that are the point of the view
     this.area = 1; // of the part of the map that they cover
     this._bucket();
     this.live = new Uint8Array(this.length).fill(1);
@@ -75,7 +77,8 @@ class PointLayer {
   /** CSS pixels: small where points are crowded, growing as the map is zoomed. */
   radius(view) {
     const crowding = Math.sqrt(this.length / this.area) / view.scale; // points per CSS pixel along a line
-    return Math.min(5, Math.max(1.3, 0.24 / crowding));
+    const roomy = Math.min(5, Math.max(1.3, 0.24 / crowding));
+    return this.slight && roomy < SLIGHT_UP_TO ? Math.max(1.2, Math.min(1.6, 0.6 * roomy)) : roomy;
   }
 
   /** Index of the point nearest to a place of the frame within `reach` CSS pixels, or -1. */

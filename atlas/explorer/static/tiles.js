@@ -123,7 +123,11 @@ class TileLayer {
   sheets(tile, layer, level) {
     if (this._showsReal(level)) return [this.realSheet(tile, layer)];
     const icons = this.iconSheet(tile, layer);
-    return this.header.pictures && this.look.cells === "both" ? [icons, this.realSheet(tile, layer)] : [icons];
+    if (!this.header.pictures) return [icons];
+    if (this.look.cells === "both") return [icons, this.realSheet(tile, layer)];
+    if (!tile.cells.some(({ bare, real }) => bare && real)) return [icons];
+    const patches = this.realSheet(tile, layer); // for the cells alone that have images enough and no icon
+    return [icons, patches && { ...patches, standsIn: true }];
   }
 
   iconSheet(tile, layer) {
@@ -169,7 +173,7 @@ class TileLayer {
     const share = this.look.density ? this.sizeOf(cell, dense) : FULL_SHARE;
     const [column, line] = [cell.slot % TILE_SIDE, Math.floor(cell.slot / TILE_SIDE)];
     const [x, y] = [column * size, line * size];
-    const there = sheets.filter(({ image, real }) => image !== null && (real ? cell.real : cell.icon));
+    const there = sheets.filter(({ image, real, standsIn }) => image !== null && (real ? cell.real && (!standsIn || cell.bare) : cell.icon));
     const [left, top, side] = [x + (size * (1 - share)) / 2, y + (size * (1 - share)) / 2, size * share];
     there.forEach((sheet, i) => {
       context.save();
@@ -177,7 +181,12 @@ class TileLayer {
       context.drawImage(sheet.image, column * sheet.size, line * sheet.size, sheet.size, sheet.size, left, top, side, side);
       context.restore();
     });
-    if (there.length === 0) {
+    if (there.length > 0) return;
+    if (cell.bare && sheets.length === 1) {
+      context.strokeStyle = this.look.dot; // no icon and no picture at hand, but images enough for a cell of full size
+      context.lineWidth = Math.max(1, size / 32);
+      context.strokeRect(left + size / 32, top + size / 32, side - size / 16, side - size / 16);
+    } else {
       // Too few images for an icon: a dot says that there is something.
       context.fillStyle = this.look.dot;
       context.beginPath();

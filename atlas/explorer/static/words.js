@@ -19,7 +19,7 @@ const counted = (value, one, many = `${one}s`) => `${count(value)} ${value === 1
 function percent(share, digits = 0) {
   if (share === null || share === undefined) return "–";
   const text = (share * 100).toFixed(digits);
-  return `${share > 0 && Number(text) === 0 ? "<1" : text} %`;
+  return `${share > 0 && Number(text) === 0 ? "<1" : text}\u00a0%`;
 }
 
 const figure2 = (value) => (value === null ? "–" : value.toFixed(2));
@@ -27,8 +27,8 @@ const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toPrecisi
 
 /** How far the icon of a cell, as found by TileLayer.cellAt, can be believed, judged against its real patches:
  * {verdict, tone, reason}. */
-function trust({ cell: { scores, cosine: real }, column, row }) {
-  if (scores === null) return { verdict: "No icon", tone: "none", reason: "too few images, or not rendered yet" };
+function trust({ cell: { scores, cosine: real, bare }, column, row }) {
+  if (scores === null) return { verdict: "No icon", tone: "none", reason: bare ? "No icon is alike enough, or none is rendered yet: its most typical real picture stands." : "too few images" };
   const { robust, strength } = scores;
   const compared = real === null || real <= 0 ? robust / 0.75 : robust / real;
   const weak = strength !== null && strength < 0.5;
