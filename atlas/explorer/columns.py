@@ -30,6 +30,7 @@ class Column:
     codes: uint8 (images,), a step of the scale from 0 to 9 or an index into `categories`, UNKNOWN without a value.
     categories: texts, the commonest first, empty for numbers. low, high: the scale's ends, of numbers alone; the first
     and the last step hold what lies beyond as well. values: float64 (images,), NaN without one; None for texts.
+    heading: what a legend is headed with, the name unless given; words: what the numbers mean, which are then shares.
     """
 
     name: str
@@ -38,12 +39,16 @@ class Column:
     low: float = 0.0
     high: float = 0.0
     values: NDArray[np.float64] | None = None
+    heading: str = ""
+    words: str = ""
 
     def summary(self) -> dict[str, Any]:
         """What a page must know of it before it asks for the codes."""
         scale = None if self.categories else [number(self.low), number(self.high)]
         known = int((self.codes != UNKNOWN).sum())
         told: dict[str, Any] = {"name": self.name, "categories": list(self.categories), "scale": scale, "known": known}
+        if self.words:
+            told |= {"heading": self.heading, "words": self.words}
         if self.values is not None:
             told["range"] = [float(np.nanmin(self.values)), float(np.nanmax(self.values))]
         return told

@@ -2,25 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.errors import StoreError
 from atlas.explorer.columns import Column, ColumnTable
+from atlas.explorer.encode import number
 from atlas.storage.atlas import Atlas
-from atlas.storage.diff import COLUMNS, DOCUMENT, FIGURES, is_diff, open_diff
+from atlas.storage.diff import ARRAYS, COLUMNS, DOCUMENT, FIGURES, Diff, is_diff, open_diff
+
+FLIPS_TOLD = 6
+CLASSES_TOLD = 10
+BELOW_TOLD = 3
+CELL_ARRAYS = ("overlap", "flips", "accuracy_one", "accuracy_other")
+CHANGE_WORDS = "Of an image's 10 nearest in either network, the share that are not among the nearest in both"
+"""What the columns `change …` hold."""
 
 
 def diff_columns(atlas: Atlas) -> tuple[Column, ...]:
     """The columns of a comparison's own table; none of any other atlas. Raises AtlasError for a damaged one."""
     if not (is_diff(atlas.path) and (atlas.path / COLUMNS).is_file()):  # an unfinished one has none yet
         return ()
-    return ColumnTable(atlas.path / COLUMNS).join(atlas.images.ids).columns
+    return tuple(_told_column(column) for column in ColumnTable(atlas.path / COLUMNS).join(atlas.images.ids).columns)
+
+
+def _told_column(column: Column) -> Column:
+    """With what its numbers mean, where they are how much of an image's neighbours changed."""
+    name, _, rest = column.name.partition(" ")
+    if name != "change" or column.values is None:
+        return column
+    beyond = ", less what retraining alone changes" if rest.startswith("beyond") else ""
+    return replace(
+        column, heading=f"{column.name}: share of the nearest that are others", words=f"{CHANGE_WORDS}{beyond}."
+    )
+
+
+@lru_cache(maxsize=64)  # cells of a level are asked for one by one
+def _cell_arrays(atlas: Atlas, level: int) -> dict[str, NDArray[np.float32]] | None:
+    if not (is_diff(atlas.path) and (atlas.path / ARRAYS).is_file()):
+        return None
+    diff = open_diff(atlas.path)
+    if diff.document["of"] != "networks":
+        return None
+    arrays = {name: diff.array(f"cells_{level}_{name}") for name in CELL_ARRAYS}
+    shapes = {array.shape for array in arrays.values()}
+    cells = {len(one) for layer in atlas.layers for one in layer.levels if one.number == level}
+    if shapes != {(len(diff.document["networks"]) - 1, max(cells))} or len(cells) > 1:
+        raise StoreError(f"{atlas.path / ARRAYS} is damaged: its cells of level {level} are {shapes}; compare again")
+    return arrays
+
+
+def cell_change(atlas: Atlas, layer: int, level: int, cell: int) -> dict[str, Any] | None:
+    """What changed in a cell of a comparison of networks, from the first to this one; None for any other atlas.
+
+    between: layers, the last being the other one of the first. accuracy: of both. flips: share of the images predicted
+    otherwise. overlap: share of the neighbours in common. None each where unknown. Raises StoreError where damaged.
+    """
+    arrays = _cell_arrays(atlas, level)
+    if arrays is None:
+        return None
+    other = layer or len(atlas.layers) - 1
+    at = {name: number(array[other - 1, cell]) for name, array in arrays.items()}
+    accuracy = [at["accuracy_one"], at["accuracy_other"]]
+    return {"between": [0, other], "accuracy": accuracy, "flips": at["flips"], "overlap": at["overlap"]}
 
 
 def told(atlas: Atlas) -> dict[str, Any] | None:
     """A comparison as its page tells it, ready for JSON; None for any other atlas.
 
-    layer: the word for what the layers are. figures: [name, value]. changes: kind, classes, text and the indices of the
-    images, those whose id the atlas has; tested: whether any were looked for. curve: of three networks or more, the
+    layer: the word for what the layers are. figures: [name, value]. changes: kind, classes, text, p, count of images,
+    the indices of those named whose id the atlas has. tested: whether any were looked for; below: text and p of the
+    nearest that are not listed. classes, flips: the document's, the first few. curve: of three networks or more, the
     figures of each but the first against the first and the one before. Raises StoreError for a damaged one.
     """
     if not (is_diff(atlas.path) and (atlas.path / DOCUMENT).is_file()):
@@ -32,6 +88,8 @@ def told(atlas: Atlas) -> dict[str, Any] | None:
             "kind": change["kind"],
             "classes": list(change["classes"]),
             "text": change["text"],
+            "p": change.get("p"),
+            "count": change.get("count", len(change["images"])),
             "images": sorted({place[name] for name in change["images"] if name in place}),
         }
         for change in diff.changes
@@ -42,8 +100,26 @@ def told(atlas: Atlas) -> dict[str, Any] | None:
         "floor": str(diff.document["noise_floor"].get("words", "")),
         "changes": changes,
         "tested": bool(diff.document.get("tested", True)),
+        **_lists(diff),
         "curve": [
             {name: point[name] for name in ("title", "first", "previous")} for point in diff.document.get("curve", ())
         ],
         "notes": list(diff.document["notes"]),
+    }
+
+
+def _lists(diff: Diff) -> dict[str, Any]:
+    below = (diff.document.get("tested") or {}).get("below", ())
+    classes, flips = diff.document["classes"], diff.document["flips"]
+    return {
+        "below": [{"text": change["text"], "p": change.get("p")} for change in below[:BELOW_TOLD]],
+        "classes": [
+            {name: row.get(name) for name in ("class", "overlap", "flips", "accuracy")}
+            for row in classes[:CLASSES_TOLD]
+        ],
+        "moreClasses": max(0, len(classes) - CLASSES_TOLD),
+        "flips": [
+            {name: row.get(name) for name in ("from", "to", "images", "gained", "lost")} for row in flips[:FLIPS_TOLD]
+        ],
+        "moreFlips": sum(int(row["images"]) for row in flips[FLIPS_TOLD:]),
     }

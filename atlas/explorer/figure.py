@@ -17,7 +17,20 @@ from atlas.explorer.encode import to_json
 SCRIPTS = (
     *("words", "kernel", "shards", "view", "columns", "filters", "colours", "points", "pointbook", "cells", "tiles"),
     *("outlines", "address", "network", "panel", "finder", "columnfilter", "overview", "selection", "regions", "walk"),
-    *("drift", "names", "minimap", "picture", "layers", "chrome", "beside", "links", "pane", "painter", "pointer"),
+    *(
+        "drift",
+        "changes",
+        "names",
+        "minimap",
+        "picture",
+        "layers",
+        "chrome",
+        "beside",
+        "links",
+        "pane",
+        "painter",
+        "pointer",
+    ),
     *("input", "parts", "explorer", "asked"),
 )
 

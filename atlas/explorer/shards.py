@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from atlas.explorer.answers import Answers, answers_by_layer
 from atlas.explorer.cells import LevelCells
 from atlas.explorer.columns import Column
-from atlas.explorer.comparing import diff_columns
+from atlas.explorer.comparing import cell_change, diff_columns
 from atlas.explorer.confusions import confusions, is_wrong
 from atlas.explorer.encode import contact_sheet, number, pack, picture_uri
 from atlas.explorer.patchbook import PAGE, PatchBook
@@ -185,6 +185,7 @@ class Shards:
             "near": cells.nearest(cell),
             "confusions": self._confusions(layer, cells, cell),
             "kept": number(cells.level.layout_trust[cell], 3),
+            "change": cell_change(self.atlas, layer, cells.level.number, cell),
             "patches": [self._patch_record(layer, patch, cosine) for patch, cosine in found if patch >= 0],
         }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 from planted import write_planted_atlas
 
 from atlas.storage.atlas import Atlas, open_atlas
+from atlas.storage.atlas_header import HEADER, layer_folder
 from atlas.storage.diff import write_diff_files
 
 CHANGED = [3, 10, 17, 24, 31]
@@ -21,7 +24,9 @@ def write_planted_diff(folder: Path) -> Atlas:
     The first answers as the atlas's images say. The second is sure of class (label + 2) % 5 in every third image and of
     the CHANGED ones, with confidence 0.5 there and 0.95 elsewhere.
     """
-    atlas = open_atlas(write_planted_atlas(folder, images=200, samples_per_image=2, levels=1, layers=2))
+    write_planted_atlas(folder, images=200, samples_per_image=2, levels=1, layers=2)
+    _share_the_map(folder)
+    atlas = open_atlas(folder)
     images, ids = atlas.images, atlas.images.ids
     odd = np.isin(np.arange(200), CHANGED) | (np.arange(200) % 3 == 0)
     other = np.where(odd, (np.maximum(images.label, 0) + 2) % 5, images.prediction).astype(np.int32)
@@ -40,6 +45,18 @@ def write_planted_diff(folder: Path) -> Atlas:
     names = write_diff_files(folder, _document(list(ids)), arrays, ids, columns)
     assert names
     return open_atlas(folder)
+
+
+def _share_the_map(folder: Path) -> None:
+    """Make the second layer's map and cells those of the first, as a comparison's are."""
+    header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+    one, two = (layer_folder(index) for index in (0, 1))
+    shutil.rmtree(folder / two)
+    shutil.copytree(folder / one, folder / two)
+    header["layers"][1] = {**header["layers"][0], "index": 1, "name": header["layers"][1]["name"]}
+    kept = {name: digest for name, digest in header["files"].items() if not name.startswith(f"{two}/")}
+    copies = {name.replace(one, two, 1): digest for name, digest in kept.items() if name.startswith(f"{one}/")}
+    (folder / HEADER).write_text(json.dumps({**header, "files": kept | copies}), encoding="utf-8")
 
 
 def _document(ids: list[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from looking import EXPLORER, Settle, Visit, addressed, data
 
 from atlas.explorer import export, start_server
 from atlas.explorer.cells import LevelCells
+from atlas.explorer.comparing import cell_change
 from atlas.explorer.header import page_header
 from atlas.explorer.points import live_points
 from atlas.explorer.shards import Shards
@@ -22,7 +23,62 @@ def test_a_header_tells_of_a_comparison_alone(compared: Atlas, planted: Atlas) -
     assert [column["name"] for column in told["columns"]] == ["change", "verdict"]
     assert told["diff"]["layer"] == "Network"
     assert told["diff"]["changes"][0]["images"] == CHANGED
+    assert told["diff"]["changes"][0] | {"text": ""} == {
+        "kind": "vanished", "classes": ["a"], "text": "", "p": 0.003, "count": 12, "images": CHANGED
+    }  # fmt: skip
+    assert [row["images"] for row in told["diff"]["flips"]] == [20, 18, 17, 16]
+    assert [row["class"] for row in told["diff"]["classes"]] == [f"class {c}" for c in range(5)]
+    change, verdict = told["columns"]
+    assert "10 nearest" in change["words"]
+    assert "words" not in verdict
     assert page_header(Shards(planted), "site", "site")["diff"] is None
+
+
+def test_a_cell_tells_what_changed_in_it(compared: Atlas, planted: Atlas) -> None:
+    wanted = np.linspace(0, 1, len(compared.layers[0].levels[0]), dtype=np.float32)
+    for layer in (0, 1):
+        for cell in range(len(wanted)):
+            change = cell_change(compared, layer, 0, cell)
+            assert change is not None
+            assert change["between"] == [0, 1]
+            assert change["accuracy"] == pytest.approx([0.82, 0.59])
+            assert (change["flips"], change["overlap"]) == pytest.approx((0.41, wanted[cell]), abs=1e-3)
+    assert cell_change(planted, 0, 0, 0) is None
+
+
+@pytest.mark.browser
+def test_the_panel_tells_the_figures_of_a_cell_and_of_what_changed(visit: Visit, compared: Atlas) -> None:
+    level = compared.layers[0].levels[0]
+    cell = int(np.where(level.has_icon, level.level.images, -1).argmax())
+    column, row = int(level.level.column[cell]), int(level.level.row[cell])
+    with start_server(compared) as handle:
+        page = visit(f"{handle.url}#in=beside&cell=0,{column},{row}")
+        words = page.locator(".cell-change")
+        words.wait_for()
+        common = f"{np.linspace(0, 1, len(level))[cell]:.2f}"
+        said = words.inner_text().replace("\u00a0", " ")
+        assert said == f"layer1 82 % → layer2 59 % right, 41 % predicted otherwise, neighbours in common {common}"
+        assert page.locator(".panel-head p").inner_text().startswith("layer2 · Level 0")
+        page.keyboard.press("Escape")
+        page.locator(".changes li").first.get_by_text("p 0.003 · 5 of 12 images shown").wait_for()
+        assert page.locator(".changes li").nth(1).inner_text().endswith("p 0.003 · 2 images")
+        page.get_by_text("Predictions that changed").click()
+        assert page.locator(".changes tr").nth(1).inner_text().split() == [
+            "class",
+            "0",
+            "→",
+            "class",
+            "1",
+            "20",
+            "1",
+            "9",
+        ]
+        heading = page.locator(".legend h3").inner_text()
+        assert heading == "change: share of the nearest that are others"
+        names = page.locator(".legend .name").all_inner_texts()
+        assert all("%" in name for name in names)
+        ends = [[float(word) for word in name.replace("\u00a0", " ").split() if word[0].isdigit()] for name in names]
+        assert [low for low, *_ in ends[:-1]] == [one[-1] for one in ends[1:]]  # one step begins where the next ends
 
 
 @pytest.mark.browser

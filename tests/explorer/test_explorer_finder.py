@@ -95,7 +95,7 @@ def test_an_image_without_a_place_says_so(visit: Visit, hostile: Atlas) -> None:
     with start_server(hostile) as handle:
         page = visit(handle.url)
         choose(page, "/00001", hostile.images.ids[1])
-        page.get_by_text("has no place on this map").wait_for()
+        page.get_by_text("is not on this map").wait_for()
 
 
 @pytest.mark.browser

@@ -15,6 +15,8 @@ const FOR = [0x1f, 0x6f, 0xc4];
 const AGAINST = [0xd0, 0x5a, 0x0a];
 // Low, middle, high confidence: one hue from pale to dark, read without colour vision.
 const RAMP = [[0xf2, 0xc9, 0x4c], [0xc2, 0x5b, 0x56], [0x3b, 0x1c, 0x62]];
+const RAMP_ON_DARK = [...RAMP.slice(0, 2), [0x8f, 0x6c, 0xd8]]; // on a dark page the end would be lost
+const darkQuery = window.matchMedia("(prefers-color-scheme: dark)");
 
 function classColour(index) {
   if (index < 0) return UNKNOWN;
@@ -29,9 +31,10 @@ const classShape = (index) => (index < 0 ? 0 : Math.floor(index / HUES.length) %
 const classSwatch = (index) => h("span", { class: `swatch ${SHAPES[classShape(index)]}`, style: { background: css(classColour(index)) } });
 
 function rampColour(share) {
-  const at = Math.min(1, Math.max(0, share)) * (RAMP.length - 1);
-  const low = Math.min(RAMP.length - 2, Math.floor(at));
-  return RAMP[low].map((value, i) => Math.round(value + (RAMP[low + 1][i] - value) * (at - low)));
+  const ramp = darkQuery.matches ? RAMP_ON_DARK : RAMP;
+  const at = Math.min(1, Math.max(0, share)) * (ramp.length - 1);
+  const low = Math.min(ramp.length - 2, Math.floor(at));
+  return ramp[low].map((value, i) => Math.round(value + (ramp[low + 1][i] - value) * (at - low)));
 }
 
 const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
@@ -88,15 +91,18 @@ function groupPoints(header, points, mode, cells, codes, pale) {
   return { group: new Int32Array(label.length), name: () => "samples", colour: () => HUES[0] };
 }
 
-function groupByColumn({ categories, scale }, { image }, codes) {
+function groupByColumn({ categories, scale, words }, { image }, codes) {
   const group = Int32Array.from(image, (index) => (codes === null || codes[index] === UNKNOWN_CODE ? -1 : codes[index]));
   if (scale === null) return { group, name: (i) => categories[i] ?? "no value", colour: classColour, shape: classShape };
-  const [low, high] = scale;
+  const [low, high] = scale.map((end) => (words ? 100 * end : end)); // what says what it means is a share
+  const unit = words ? "\u00a0%" : "";
   const decimals = low === high ? 6 : Math.min(20, Math.max(0, 1 - Math.floor(Math.log10((high - low) / 10)))); // two digits of a step
   const edge = (i) => (low + (i / 10) * (high - low)).toLocaleString("en", { maximumFractionDigits: decimals });
-  const step = (i) => (i === 0 ? `below ${edge(1)}` : i === 9 ? `${edge(9)} and more` : `${edge(i)} to ${edge(i + 1)}`);
-  const name = (i) => (i < 0 ? "no value" : low === high ? edge(0) : step(i));
-  return { group, name, colour: (i) => (i < 0 ? UNKNOWN : rampColour((i + 0.5) / 10)), ordered: true };
+  const step = (i) => (i === 0 ? `below ${edge(1)}${unit}` : i === 9 ? `${edge(9)}${unit} and more` : `${edge(i)} to ${edge(i + 1)}${unit}`);
+  const name = (i) => (i < 0 ? "no value" : low === high ? `${edge(0)}${unit}` : step(i));
+  // Few values are possible: steps that no sample is in are a part of the one beneath, and the legend has no gaps.
+  const between = (i, above) => (i > 0 && above - 1 > i ? `${edge(i)} to ${edge(above)}${unit}` : i === 0 && above > 1 ? `below ${edge(above)}${unit}` : name(i));
+  return { group, name, between, colour: (i) => (i < 0 ? UNKNOWN : rampColour((i + 0.5) / 10)), ordered: true };
 }
 
 /** Ten steps of the values of the samples' cells; all unknown while the cells are on their way. */

@@ -12,20 +12,9 @@ class Overview {
     this.filters = new FilterForm(header, actions.filter);
     this.effect = new NamePicker("effect-class", header.outputs, "Effect on which class?", (effect) => actions.set({ effect }));
     this.regions = h("section", { class: "regions" });
+    this.changes = header.diff === null ? null : new ChangeList(header, { layer: (layer) => actions.set({ layer }), change: (change) => actions.filter({ change }) });
     this.hint = h("p", { class: "hint" }, "Point at a cell to see what it holds; click it for its real pictures. Press ? for the keys.");
-    this.body = [h("h2", {}, "In view"), this.summary, this._changes(), ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions, this.hint];
-  }
-
-  /** What a comparison found, ranked; a click shows the images of a change alone. */
-  _changes() {
-    const { diff } = this.header;
-    if (diff === null) return "";
-    const { filter } = this.actions;
-    this.changes = diff.changes.map(({ text }, change) => h("button", { class: "change", "aria-pressed": "false", click: ({ currentTarget }) => filter({ change: currentTarget.getAttribute("aria-pressed") === "true" ? null : change }) }, text));
-    const names = { cka: "CKA", procrustes: "Procrustes distance", neighbor_overlap: "neighbours in common" };
-    const figures = diff.figures.map(([name, value]) => `${names[name]} ${figure2(value)}`).join(" · ");
-    const none = "No group of images changed by more than chance explains.";
-    return h("section", { class: "changes" }, h("h3", {}, "What changed"), figures ? h("p", { class: "quiet" }, figures) : "", diff.curve.length > 0 ? driftCurves(this.header.layers[0].name, diff.curve, (layer) => this.actions.set({ layer })) : "", this.changes.length > 0 ? h("ol", {}, this.changes.map((button) => h("li", {}, button))) : diff.tested ? h("p", {}, none) : "", diff.floor ? h("p", { class: "quiet" }, `Noise floor: ${diff.floor}.`) : "", diff.notes.map((note) => h("p", { class: "quiet" }, note)));
+    this.body = [h("h2", {}, "In view"), this.summary, this.changes?.element ?? "", ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions, this.hint];
   }
 
   /** Bring all to a state. census: of the drawn points in view; passing: what the filter leaves; cells: of a colour mode,
@@ -33,7 +22,7 @@ class Overview {
   show({ census, points, book, state, passing, cells, awaited, pale }) {
     this.pale = pale;
     this.filters.show(state.filter, passing, book);
-    this.changes?.forEach((button, change) => button.setAttribute("aria-pressed", String(state.filter.change === change)));
+    this.changes?.show(state.filter.change);
     if (points === null) {
       this.summary.textContent = "Loading the samples …";
       return;
@@ -55,7 +44,7 @@ class Overview {
     const most = Math.max(1, ...census.counts.values());
     const toggle = this._toggleFor(state);
     const shown = this.all || groups.ordered ? order : order.slice(0, BARS);
-    const rows = shown.map(([group, samples]) => this._row(group, samples, most, census.live, groups, toggle));
+    const rows = shown.map(([group, samples], i) => this._row(group, samples, most, census.live, groups, toggle, shown[i - 1]?.[0]));
     const rest = order.length - shown.length;
     const column = this.header.columns[columnOf(state.colour) ?? -1];
     const more = () => {
@@ -64,8 +53,9 @@ class Overview {
       this.actions.set({});
     };
     return [
-      h("h3", {}, column === undefined ? headingOf(state.colour) : column.name),
-      h("div", { class: "bars", role: "list" }, rows),
+      h("h3", {}, column === undefined ? headingOf(state.colour) : (column.heading ?? column.name)),
+      column?.words ? h("p", { class: "quiet" }, column.words) : "",
+      h("div", { class: column === undefined ? "bars" : "bars wrapped", role: "list" }, rows),
       column === undefined ? "" : h("p", { class: "quiet" }, `${count(column.known)} of ${counted(this.header.images, "image")} have a value in this column.`),
       rest > 0 ? h("button", { class: "quiet-button", click: more }, `and ${counted(rest, column === undefined ? "other class" : "other value", column === undefined ? "other classes" : "other values")} in view`) : "",
     ];
@@ -82,11 +72,11 @@ class Overview {
     return { has: (group) => columns.codes(column).includes(group), turn: (group) => columns.toggle(column, group) };
   }
 
-  _row(group, samples, most, all, groups, toggle) {
+  _row(group, samples, most, all, groups, toggle, above) {
     const share = samples / Math.max(1, all);
     const row = [
       groups.shape ? classSwatch(group) : h("span", { class: "swatch", style: { background: css(groups.colour(group)) } }),
-      h("span", { class: "name" }, groups.name(group)),
+      h("span", { class: "name" }, groups.between?.(group, above) ?? groups.name(group)),
       bar(samples / most, css(groups.colour(group))),
       h("span", { class: "figure" }, percent(share, share < 0.1 ? 1 : 0)),
     ];

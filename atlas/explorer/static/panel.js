@@ -57,6 +57,7 @@ class Panel {
     this.left ??= h("p", { class: "quiet left-of-cell", role: "status" });
     const numbers = h("div", {}, this._numbers(found.cell), this.left);
     if (detail === null) return [portrait, numbers];
+    if (detail.change !== null) numbers.append(h("p", { class: "cell-change" }, cellChangeWords(detail.change, this.header)));
     const patches = this._patches(detail, found.layer);
     const doubted = trust(found).tone === "poor";
     return doubted ? [numbers, patches, portrait] : [portrait, numbers, patches];
