@@ -75,8 +75,6 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
         for other, whole in zip(compared[1:], wholes, strict=True)
     ]
     found, tested, notes = discover(own[0], own[-1], pairs[len(own) :], shared, plan.seed)
-    if tested:
-        notes = [f"In what changed, A is {compared[0].title} and B is {compared[-1].title}.", *notes]
     listed, in_change = placed(found, shared, network.store.images.ids)
     document = {
         **header_of(plan, "networks"),

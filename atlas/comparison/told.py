@@ -28,7 +28,7 @@ EXAMPLES = 24
 IN_CHANGE = "what changed"
 """The column of images that says which of the listed changes each is in."""
 PER_CHANGE = 200
-"""Images named for a change, the most changed first."""
+"""Images named for a change, first those that show it best."""
 
 
 def sample_change(
@@ -111,7 +111,10 @@ def discover(
     labels = shared.labels if (shared.labels >= 0).any() else None
     ids = store.images.ids
     try:
-        found = find_changes(views[0], views[1], labels, store.classes, views[2:], ids=list(ids), seed=seed)
+        titles = first.network.title, other.network.title
+        found = find_changes(
+            views[0], views[1], labels, store.classes, views[2:], ids=list(ids), seed=seed, titles=titles
+        )
     except DataError as error:
         return [], {}, [f"Changes were not looked for: {error}."]
     tested = {

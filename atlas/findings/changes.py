@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from atlas.errors import DataError
 from atlas.findings.contrasts import (
+    LEAST,
     About,
     Account,
     Candidate,
@@ -21,7 +22,8 @@ from atlas.findings.contrasts import (
     compare_parts,
 )
 from atlas.findings.groups import NEAR, halves
-from atlas.findings.telling import Telling, tell
+from atlas.findings.shown import best_shown
+from atlas.findings.telling import Answers, Telling, tell
 
 FEWEST_TESTED = 4 * NEAR
 """Images that each half must have: below, a neighbourhood of 10 is a quarter of everything."""
@@ -53,9 +55,10 @@ class Change:
 
     about: two classes, two parts found within one class (or, without labels, anywhere), or a cluster. score: its size
     in standard errors that are typical of what the floor explains, at most 100; the list is ranked by it. p: after
-    Benjamini and Hochberg, over everything that was tested. images: the numbers of the tested images concerned, the
-    most changed first; groups: the same, by the one or two groups. classes: their names. before, after: the share of
-    neighbours that the text names, in A and in B; retrained: its lowest and highest among A and the references.
+    Benjamini and Hochberg, over everything that was tested. images: the numbers of the tested images concerned,
+    first the nine that show the change best (`best_shown`), then the others, the most changed first; groups: the same
+    images, by the one or two groups. classes: their names. before, after: the share of neighbours that the text names,
+    in A and in B; retrained: its lowest and highest among A and the references.
     """
 
     kind: Kind
@@ -101,12 +104,14 @@ def find_changes(
     ids: Sequence[str],
     seed: int = 0,
     level: float = 0.05,
+    titles: tuple[str, str] = ("A", "B"),
 ) -> ChangeReport:
     """Find the groups of images that merged, split, moved, appeared or vanished from A to B, with their significance.
 
     Every view has the same images in the same order, `ids` names them, and labels (images,) number `class_names`, -1
     for none. references: networks trained by A's recipe with other seeds. Groups are found on one half of the images
-    (a hash of the id decides) and tested on the other. Raises DataError for too few images or views that do not fit.
+    (a hash of the id decides) and tested on the other. titles: what the sentences call A and B.
+    Raises DataError for too few images or views that do not fit.
     """
     views = (a, *references, b)
     _check(views, labels, class_names, ids)
@@ -118,17 +123,20 @@ def find_changes(
         )
     accounts = [Account(view.vectors, tested, seed) for view in views]
     sides = Sides(tuple(accounts[:-1]), accounts[-1])
-    group = None if labels is None else np.asarray(labels, np.int64)
+    group, class_names, answers = _present(labels, class_names, (a.predictions, b.predictions))
     found = _candidates(sides, group, len(class_names))
     adjusted = _adjusted([candidate.p for candidate in found])
     order = np.argsort([candidate.p for candidate in found], kind="stable")
-    answers = None if a.predictions is None or b.predictions is None else (a.predictions, b.predictions)
 
     def change(i: int) -> tuple[Change, Telling]:
-        return _change(found[i], float(adjusted[i]), tell(found[i], sides, group, class_names, answers), class_names)
+        told = tell(found[i], sides, group, class_names, answers, titles)
+        return _change(found[i], float(adjusted[i]), told, class_names), told
 
-    listed = _ranked([change(i) for i in order if adjusted[i] <= level])
-    below = tuple(change(i)[0] for i in order[adjusted[order] > level][:BELOW])
+    def arranged(one: Change) -> Change:
+        return replace(one, images=best_shown(sides, one.groups, one.images, one.kind))
+
+    listed = tuple(map(arranged, _ranked([change(i) for i in order if adjusted[i] <= level])))
+    below = tuple(arranged(change(i)[0]) for i in order[adjusted[order] > level][:BELOW])
     floor: Literal["retrained", "sampling"] = "retrained" if references else "sampling"
     counts = (len(references), len(found), int((~tested).sum()), int(tested.sum()))
     return ChangeReport(listed, below, floor, *counts, level)
@@ -157,6 +165,28 @@ def _check(
         )
 
 
+def _present(
+    labels: NDArray[np.integer] | None,
+    names: Sequence[str],
+    predictions: tuple[NDArray[np.integer] | None, NDArray[np.integer] | None],
+) -> tuple[NDArray[np.int64] | None, Sequence[str], Answers]:
+    """Number only the classes that have images, so that nothing depends on how many others are declared.
+
+    -> labels (images,), class names, and the predictions where both are known; one of an absent class becomes -1.
+    """
+    one, other = predictions
+    answers = None if one is None or other is None else (one, other)
+    if labels is None:
+        return None, names, answers
+    present = np.unique(labels[labels >= 0])
+    number = np.full(len(names) + 1, -1)  # the last is what -1 takes
+    number[present] = np.arange(len(present))
+    if answers is not None:  # the classifiers may have more outputs than there are labels
+        one, other = (number[np.where(of < len(names), of, -1)] for of in answers)
+        answers = (one, other)
+    return number[labels], [names[of] for of in present], answers
+
+
 def _candidates(sides: Sides, group: NDArray[np.int64] | None, classes: int) -> list[Candidate]:
     """Everything that is tested: pairs of classes, the parts of each class, and clusters of either network."""
     labelled = group is not None and classes > 0 and bool((group >= 0).any())
@@ -164,7 +194,8 @@ def _candidates(sides: Sides, group: NDArray[np.int64] | None, classes: int) -> 
     if labelled and group is not None:
         found += compare_classes(sides, group, classes)
         found += compare_parts(sides, group, classes)
-    return found + compare_clusters(sides, _cluster_count(sides, classes if labelled else 0), pairs=not labelled)
+    large = 0 if group is None else int((np.bincount(group[sides.tested & (group >= 0)]) >= LEAST).sum())
+    return found + compare_clusters(sides, _cluster_count(sides, large), pairs=not labelled)
 
 
 def _adjusted(p: Sequence[float]) -> NDArray[np.float64]:
@@ -175,7 +206,7 @@ def _adjusted(p: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _cluster_count(sides: Sides, classes: int) -> int:
-    """Twice as many clusters as classes, 20 to 60, but of at least 20 images on average where they are found."""
+    """Twice as many clusters as classes that can be tested, 20 to 60, of 20 images or more where they are found."""
     return int(max(2, min(np.clip(2 * classes, 20, 60), (~sides.tested).sum() // 20)))
 
 
@@ -208,8 +239,8 @@ def _may_repeat(change: Change, other: Change) -> bool:
     return change.about != "parts" or other.about != "parts" or change.kind == other.kind
 
 
-def _change(candidate: Candidate, p: float, told: Telling, names: Sequence[str]) -> tuple[Change, Telling]:
-    change = Change(
+def _change(candidate: Candidate, p: float, told: Telling, names: Sequence[str]) -> Change:
+    return Change(
         kind=told.kind,
         about=candidate.about,
         score=float(min(abs(candidate.size), HIGHEST)),
@@ -222,4 +253,3 @@ def _change(candidate: Candidate, p: float, told: Telling, names: Sequence[str])
         retrained=candidate.retrained,
         text=told.text,
     )
-    return change, told

@@ -21,6 +21,7 @@ MOSTLY = 0.5
 
 
 Answers = tuple[NDArray[np.integer], NDArray[np.integer]] | None
+Titles = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ def tell(
     group: NDArray[np.int64] | None,
     names: Sequence[str],
     predictions: Answers = None,
+    titles: Titles = ("A", "B"),
 ) -> Telling:
     """Say what changed, about which images. group (images,) numbers `names`, -1 for none; None without labels.
 
-    predictions: class numbers (images,) of A and of B, -1 for none, where both have a classifier.
+    predictions: class numbers (images,) of A and of B, -1 for none, where both have a classifier. titles: what the
+    sentence calls the two.
     """
     groups = tuple(members[sides.tested[members]] for members in candidate.groups)
     kind, classes = candidate.kind, candidate.classes
@@ -57,18 +60,19 @@ def tell(
             going, coming = _movers(sides, groups[one], groups[other]), _movers(sides, groups[other], groups[one])
             if len(going) >= max(LEAST, ONE_WAY * len(coming)):
                 kind, classes = "moved", (classes[one], classes[other])
-                text = _moved(going, groups[one], [names[number] for number in classes], candidate)
-                text += _taken_for(predictions, [going], classes[1:], names)
+                text = _moved(going, groups[one], [names[number] for number in classes], candidate, titles)
+                text += _taken_for(predictions, [going], classes[1:], names, titles)
                 return Telling(kind, (going,), going, going, classes, text)
     images, size = _most_changed(sides, groups, rises=kind in ("merged", "appeared"))
     carried = np.abs(size) >= CARRIED
     core = images[carried] if candidate.about == "classes" and carried.any() else min(groups, key=len)
     if candidate.about == "cluster":
         classes, mix = _majority(group, images, names)
-        text = _cluster(candidate, groups, mix) + _right(predictions, images, group)
+        text = _cluster(candidate, groups, mix, titles) + _right(predictions, images, group, titles)
         return Telling(kind, groups, images, core, classes, text)
-    text = _pair(candidate, groups, [names[number] for number in classes])
-    text += _taken_for(predictions, groups, classes[::-1], names) if candidate.about == "classes" else ""
+    text = _pair(candidate, groups, [names[number] for number in classes], titles)
+    if candidate.about == "classes":
+        text += _taken_for(predictions, groups, classes[::-1], names, titles)
     return Telling(kind, groups, images, core, classes, text)
 
 
@@ -116,7 +120,11 @@ def _majority(
 
 
 def _taken_for(
-    predictions: Answers, groups: Sequence[NDArray[np.int64]], others: Sequence[int], names: Sequence[str]
+    predictions: Answers,
+    groups: Sequence[NDArray[np.int64]],
+    others: Sequence[int],
+    names: Sequence[str],
+    titles: Titles,
 ) -> str:
     """How many of the images the classifiers take for the class on the other side, in words."""
     if predictions is None:
@@ -126,32 +134,33 @@ def _taken_for(
         for answers in predictions
     )
     whom = names[others[0]] if len(groups) == 1 else "the other class"
-    return f" B takes {_percent(b)} of them for {whom}, A {_percent(a)}."
+    return f" {titles[1]} takes {_percent(b)} of them for {whom}, {titles[0]} {_percent(a)}."
 
 
-def _right(predictions: Answers, images: NDArray[np.int64], group: NDArray[np.int64] | None) -> str:
+def _right(predictions: Answers, images: NDArray[np.int64], group: NDArray[np.int64] | None, titles: Titles) -> str:
     """How many of the labelled images each classifier has right, in words."""
     known = images[group[images] >= 0] if group is not None else images[:0]
     if predictions is None or group is None or not len(known):
         return ""
     a, b = (float((answers[known] == group[known]).mean()) for answers in predictions)
-    return f" B has {_percent(b)} of them right, A {_percent(a)}."
+    return f" {titles[1]} has {_percent(b)} of them right, {titles[0]} {_percent(a)}."
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.0995 or share == 0 else f"{100 * share:.1f} %"
 
 
-def _figures(candidate: Candidate, of: str) -> str:
-    """Such as: 19 % of their neighbours are of the other class, 2.0 % in A (1.8 to 2.3 % where only retrained)."""
-    told = f"{_percent(candidate.after)} of their neighbours {of}, {_percent(candidate.before)} in A"
+def _figures(candidate: Candidate, of: str, titles: Titles) -> str:
+    """Such as: 19 % of their neighbours are of the other class in B, 2.0 % in A (1.8 to 2.3 % among A and ...)."""
+    a, b = titles
+    told = f"{_percent(candidate.after)} of their neighbours {of} in {b}, {_percent(candidate.before)} in {a}"
     if candidate.retrained is None:
         return told
     low, high = (f"{100 * share:.1f}" for share in candidate.retrained)
-    return f"{told} ({low} to {high} % among A and its retrainings)"
+    return f"{told} ({low} to {high} % among {a} and its retrainings)"
 
 
-def _pair(candidate: Candidate, groups: tuple[NDArray[np.int64], ...], names: Sequence[str]) -> str:
+def _pair(candidate: Candidate, groups: tuple[NDArray[np.int64], ...], names: Sequence[str], titles: Titles) -> str:
     if candidate.about == "classes":
         both, where = f"{names[0]} and {names[1]}", "are of the other class"
     else:
@@ -161,21 +170,25 @@ def _pair(candidate: Candidate, groups: tuple[NDArray[np.int64], ...], names: Se
             "are of the other group",
         )
     if candidate.kind == "merged":
-        how = "lie together in B" if candidate.after >= TOGETHER else "lie closer together in B"
+        how = "lie together" if candidate.after >= TOGETHER else "lie closer together"
     else:
-        how = "came apart in B" if candidate.before >= TOGETHER else "lie further apart in B"
-    return f"{both} {how}: {_figures(candidate, where)}."
+        how = "came apart" if candidate.before >= TOGETHER else "lie further apart"
+    return f"{both} {how} in {titles[1]}: {_figures(candidate, where, titles)}."
 
 
-def _moved(going: NDArray[np.int64], of: NDArray[np.int64], names: Sequence[str], candidate: Candidate) -> str:
-    figures = _figures(candidate, "are of the other class")
+def _moved(
+    going: NDArray[np.int64], of: NDArray[np.int64], names: Sequence[str], candidate: Candidate, titles: Titles
+) -> str:
+    a, b = titles
+    figures = _figures(candidate, "are of the other class", titles)
     return (
-        f"{len(going)} of {len(of)} tested pictures of {names[0]} lie among {names[1]} in B and did not in A; of the "
-        f"two classes {figures}."
+        f"{len(going)} of {len(of)} tested pictures of {names[0]} lie among {names[1]} in {b} and did not in {a}; of "
+        f"the two classes {figures}."
     )
 
 
-def _cluster(candidate: Candidate, groups: tuple[NDArray[np.int64], ...], mix: str) -> str:
-    where = _figures(candidate, "are among them")
-    how = "form a group in B" if candidate.kind == "appeared" else "formed a group in A that dissolved"
+def _cluster(candidate: Candidate, groups: tuple[NDArray[np.int64], ...], mix: str, titles: Titles) -> str:
+    a, b = titles
+    where = _figures(candidate, "are among them", titles)
+    how = f"form a group in {b}" if candidate.kind == "appeared" else f"formed a group in {a} that dissolved"
     return f"{len(groups[0])} tested pictures{mix} {how}: {where}."

@@ -58,7 +58,7 @@ class Diff:
 
     @property
     def changes(self) -> Sequence[Mapping[str, Any]]:
-        """What changed beyond the noise floor, the surest first."""
+        """What changed beyond the noise floor, the largest first: by size in standard errors."""
         changes: Sequence[Mapping[str, Any]] = self.document["changes"]
         return changes
 

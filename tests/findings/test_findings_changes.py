@@ -129,7 +129,10 @@ def test_the_sentence_and_its_figures_are_those_of_a_slow_count():
                 among += label < 2
         assert told == pytest.approx(across / among, abs=0.005)
     assert first.text.startswith("class 0 and class 1 lie together in B: ")
-    assert f"{100 * first.after:.0f} % of their neighbours are of the other class" in first.text
+    figures = f"{100 * first.after:.0f} % of their neighbours are of the other class in B, "
+    assert figures in first.text
+    named = find_changes(a, b, LABELS, NAMES, ids=IDS, titles=("old", "new")).changes[0]
+    assert named.text == first.text.replace("in B", "in new").replace("in A", "in old")
 
 
 def test_the_classifiers_answers_are_told():
@@ -181,6 +184,27 @@ def test_classes_of_too_few_images_change_nothing_for_the_others():
     assert few.classes == none.classes == ("class 1",)
     assert few.score == pytest.approx(none.score)
     assert few.score < 100
+
+
+@pytest.mark.parametrize("references", [0, 2])
+def test_classes_that_are_declared_and_absent_change_nothing(references):
+    """Ten of ImageNet's thousand outputs in the data give what ten classes would."""
+    world = World(seed=1)
+    a, b, *others = (world.network(plant) for plant in (None, "merged", None, None))
+    reports = []
+    for declared in (CLASSES, 400):
+        number = np.arange(CLASSES) * (declared // CLASSES)
+        names = [f"absent {i}" for i in range(declared)]
+        for of, name in zip(number, NAMES, strict=True):
+            names[of] = name
+        views = [
+            NetworkView(one.vectors, number[answers]) for one, answers in ((a, LABELS), (b, np.minimum(LABELS, 4)))
+        ]
+        reports.append(find_changes(*views, number[LABELS], names, others[:references], ids=IDS))
+    assert reports[0].tests == reports[1].tests
+    told = [[(change.text, change.p, change.score) for change in report.changes] for report in reports]
+    assert told[0]
+    assert told[0] == told[1]
 
 
 def test_one_class_and_unlabelled_images_are_no_trouble():
