@@ -3,6 +3,8 @@
  * have the same scale, in CSS pixels per unit. */
 
 const HOME_MARGIN = 0.04;
+const NARROW_PX = 640; // of a frame: wider ones have room beside a square map
+const CORNER_EM = { left: 3.7, top: 3.3 }; // what tools and the level's line take of a narrow frame
 const DEEPEST_CELL_PX = 1024; // as far as zooming in goes
 
 /** A range of a map that Bokeh does not move: what View needs of Bokeh's. */
@@ -67,8 +69,14 @@ class View {
     const { width, height } = this.size ?? this.frame;
     const [left, bottom, right, top] = this.bounds;
     const room = 1 + 2 * HOME_MARGIN;
-    const scale = Math.min(width / ((right - left) * room), height / ((top - bottom) * room));
-    return { x: (left + right) / 2, y: (bottom + top) / 2, scale };
+    const em = width < NARROW_PX ? parseFloat(getComputedStyle(this.plot.el).fontSize) : 0;
+    const [aside, above] = [em * CORNER_EM.left, em * CORNER_EM.top];
+    const [wide, high] = [(right - left) * room, (top - bottom) * room];
+    const scale = Math.min((width - aside) / wide, (height - above) / high);
+    // In the middle, moved aside as far as the corner asks for.
+    const east = Math.max(0, aside - (width - wide * scale) / 2) / scale;
+    const south = Math.max(0, above - (height - high * scale) / 2) / scale;
+    return { x: (left + right) / 2 - east, y: (bottom + top) / 2 + south, scale };
   }
 
   get isHome() {
