@@ -25,21 +25,17 @@ def write_planted_diff(folder: Path) -> Atlas:
     the CHANGED ones, with confidence 0.5 there and 0.95 elsewhere.
     """
     write_planted_atlas(folder, images=200, samples_per_image=2, levels=1, layers=2)
-    _share_the_map(folder)
+    share_the_map(folder)
     atlas = open_atlas(folder)
     images, ids = atlas.images, atlas.images.ids
     odd = np.isin(np.arange(200), CHANGED) | (np.arange(200) % 3 == 0)
     other = np.where(odd, (np.maximum(images.label, 0) + 2) % 5, images.prediction).astype(np.int32)
     sure = np.where(odd, 0.5, 0.95).astype(np.float32)
-    cells = len(atlas.layers[0].levels[0])
     arrays: dict[str, Any] = {
         "overlap": np.zeros((1, 400), np.float32),
         "prediction": np.stack([images.prediction, other]),
         "confidence": np.stack([images.confidence, sure]),
-        "cells_0_overlap": np.linspace(0, 1, cells, dtype=np.float32)[None],
-        "cells_0_flips": np.full((1, cells), 0.41, np.float32),
-        "cells_0_accuracy_one": np.full((1, cells), 0.82, np.float32),
-        "cells_0_accuracy_other": np.full((1, cells), 0.59, np.float32),
+        **cell_figures(atlas),
     }
     columns = {"change": [f"{i / 200:.3f}" for i in range(200)], "verdict": ["same", "other"] * 100}
     names = write_diff_files(folder, _document(list(ids)), arrays, ids, columns)
@@ -47,16 +43,30 @@ def write_planted_diff(folder: Path) -> Atlas:
     return open_atlas(folder)
 
 
-def _share_the_map(folder: Path) -> None:
-    """Make the second layer's map and cells those of the first, as a comparison's are."""
+def share_the_map(folder: Path) -> None:
+    """Make all layers' maps and cells those of the first, as a comparison's are."""
     header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-    one, two = (layer_folder(index) for index in (0, 1))
-    shutil.rmtree(folder / two)
-    shutil.copytree(folder / one, folder / two)
-    header["layers"][1] = {**header["layers"][0], "index": 1, "name": header["layers"][1]["name"]}
-    kept = {name: digest for name, digest in header["files"].items() if not name.startswith(f"{two}/")}
-    copies = {name.replace(one, two, 1): digest for name, digest in kept.items() if name.startswith(f"{one}/")}
-    (folder / HEADER).write_text(json.dumps({**header, "files": kept | copies}), encoding="utf-8")
+    one, files = layer_folder(0), header["files"]
+    for index, layer in enumerate(header["layers"][1:], start=1):
+        two = layer_folder(index)
+        shutil.rmtree(folder / two)
+        shutil.copytree(folder / one, folder / two)
+        header["layers"][index] = {**header["layers"][0], "index": index, "name": layer["name"]}
+        kept = {name: digest for name, digest in files.items() if not name.startswith(f"{two}/")}
+        files = kept | {name.replace(one, two, 1): kept[name] for name in kept if name.startswith(f"{one}/")}
+    (folder / HEADER).write_text(json.dumps({**header, "files": files}), encoding="utf-8")
+
+
+def cell_figures(atlas: Atlas) -> dict[str, Any]:
+    """Planted figures of the cells of level 0: the overlap rises from 0 to 1 from cell to cell."""
+    shape = (len(atlas.layers) - 1, len(atlas.layers[0].levels[0]))
+    rising = np.linspace(0, 1, shape[1], dtype=np.float32)
+    return {
+        "cells_0_overlap": np.tile(rising, (shape[0], 1)),
+        "cells_0_flips": np.full(shape, 0.41, np.float32),
+        "cells_0_accuracy_one": np.full(shape, 0.82, np.float32),
+        "cells_0_accuracy_other": np.full(shape, 0.59, np.float32),
+    }
 
 
 def _document(ids: list[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from comparisons import cell_figures, share_the_map
 from looking import EXPLORER, Visit
 from planted import write_planted_atlas
 
@@ -17,7 +18,9 @@ FIRST, BEFORE = [0.9, 0.5, 0.25], [0.9, 0.7, 0.6]
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
     folder = tmp_path_factory.mktemp("steps") / "steps.diff"
-    atlas = open_atlas(write_planted_atlas(folder, images=120, levels=1, layers=4))
+    write_planted_atlas(folder, images=120, levels=1, layers=4)
+    share_the_map(folder)
+    atlas = open_atlas(folder)
     curve = [
         {
             "title": f"layer{i + 2}",
@@ -32,7 +35,12 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
         "curve": curve, "changes": [], "tested": {"tests": 1}, "classes": [], "flips": [], "notes": [],
     }  # fmt: skip
     columns = {"change": [f"{i / 120:.3f}" for i in range(120)]}
-    write_diff_files(folder, document, {"overlap": np.zeros((3, 120), np.float32)}, atlas.images.ids, columns)
+    said = {
+        "prediction": np.tile(atlas.images.prediction, (4, 1)),
+        "confidence": np.tile(atlas.images.confidence, (4, 1)),
+    }
+    arrays = {"overlap": np.zeros((3, 120), np.float32), **said, **cell_figures(atlas)}
+    write_diff_files(folder, document, arrays, atlas.images.ids, columns)
     return open_atlas(folder)
 
 
