@@ -122,14 +122,20 @@ class Sides:
 
 
 def compare_classes(sides: Sides, group: NDArray[np.int64], count: int) -> list[Candidate]:
-    """Test every pair of classes for lying more mixed, or less, in B. group (images,) is a class or -1."""
+    """Test every pair of classes for lying more mixed, or less, in B. group (images,) is a class or -1.
+
+    Pairs that have no edge in any network are left out: they would count as pairs whose figures never vary, and a test
+    at 5 % then finds 24 % of retrained pairs of 60 classes instead of 10 %.
+    """
     pairs = np.argwhere(np.triu(np.ones((count, count), bool), 1))
 
     def figures(account: Account, weights: Weights = None) -> NDArray[np.float64]:
         return mixing(account.edges(group, count, weights))[pairs[:, 0], pairs[:, 1]]
 
     enough = np.bincount(group[sides.tested & (group >= 0)], minlength=count) >= LEAST
-    pairs = pairs[enough[pairs].all(axis=1)]
+    across = sum(account.edges(group, count) for account in sides.accounts)
+    met = (across + np.transpose(across))[pairs[:, 0], pairs[:, 1]] > 0
+    pairs = pairs[enough[pairs].all(axis=1) & met]
     if not len(pairs):
         return []
     seen = np.stack([figures(account) for account in sides.accounts])

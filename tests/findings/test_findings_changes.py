@@ -5,6 +5,7 @@ import pytest
 
 from atlas.errors import DataError
 from atlas.findings.changes import NetworkView, find_changes
+from atlas.findings.contrasts import Account, Sides, compare_classes
 from atlas.findings.groups import halves
 
 IMAGES, CLASSES, CHANNELS = 900, 6, 24
@@ -184,6 +185,25 @@ def test_classes_of_too_few_images_change_nothing_for_the_others():
     assert few.classes == none.classes == ("class 1",)
     assert few.score == pytest.approx(none.score)
     assert few.score < 100
+
+
+def test_classes_that_never_meet_do_not_make_those_that_do_look_steady():
+    """Sixty classes, twelve pairs of them alike: a retraining is no more surprising for the others being apart."""
+    count, images = 60, 3000
+    labels = np.arange(images) % count
+    tested = halves([str(i) for i in range(images)])
+    wide = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        centres = 3 * rng.normal(size=(count, 32))
+        centres[1:24:2] = centres[0:24:2] + 0.5 * rng.normal(size=(12, 32))
+        rows = centres[labels] + rng.normal(size=(images, 32))
+        accounts = [Account((rows + rng.normal(size=rows.shape)).astype(np.float32), tested, 0) for _ in range(4)]
+        found = compare_classes(Sides(tuple(accounts[:3]), accounts[3]), labels, count)
+        assert {candidate.classes for candidate in found} >= {(i, i + 1) for i in range(0, 24, 2)}
+        assert len(found) < 60  # of 1,770
+        wide += [candidate.t for candidate in found if candidate.classes[1] == candidate.classes[0] + 1]
+    assert np.std(wide) < 1.6  # about 2.1 with the others
 
 
 @pytest.mark.parametrize("references", [0, 2])
