@@ -105,4 +105,4 @@ def test_wrong_only_counts_the_mistakes_of_each_map(visit: Visit, compared: Atla
             assert page.evaluate(f"{EXPLORER}.panes[{layer}].points.liveCount") == wrong
         page.get_by_label("Network", exact=True).select_option("1")
         page.locator(".passing").get_by_text(f"{wrong} of {len(image)} samples").wait_for()
-        page.locator(".title p").get_by_text("layer2 6", exact=False).wait_for()
+        page.locator(".title p").get_by_text(" → 6", exact=False).wait_for()

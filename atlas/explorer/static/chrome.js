@@ -262,11 +262,11 @@ class Chrome {
   }
 }
 
-/** The network's accuracy, or that of each network of a comparison; of many the first's and the last's. */
+/** The network's accuracy, or that of a comparison's first and last: short, since the title has little room. */
 function accuracyWords({ diff, layers, accuracy }) {
   if (diff === null) return accuracy === null ? "" : `accuracy ${percent(accuracy, 1)}`;
-  const told = (layers.length > 3 ? [layers[0], layers.at(-1)] : layers).filter((layer) => layer.accuracy !== null);
-  return told.length === 0 ? "" : `accuracy ${told.map((layer) => `${layer.name} ${percent(layer.accuracy, 1)}`).join(", ")}`;
+  const ends = [layers[0], layers.at(-1)].map((layer) => layer?.accuracy ?? null);
+  return ends.includes(null) ? "" : `accuracy ${(100 * ends[0]).toFixed(1)} → ${percent(ends[1], 1)}`;
 }
 
 const CARD_GAP = 22; // CSS pixels from the pointer
