@@ -11,7 +11,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.setdefault("ATLAS_TEST_DATA", str(REPOSITORY.parent / "shared" / "data"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:  # with `-n 2 --dist loadgroup`: files stay whole, and one browser at a time is enough
+            group = "browser" if "explorer" in item.path.parts else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))
     folder = Path(os.environ["ATLAS_TEST_DATA"])
     if (folder / "weights").is_dir():
         return
