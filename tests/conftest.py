@@ -9,6 +9,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.setdefault("ATLAS_TEST_DATA", str(REPOSITORY.parent / "shared" / "data"))
+if "PYTEST_XDIST_WORKER" in os.environ:  # two of two threads each wait for one another: 300 s for 13
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
