@@ -197,6 +197,8 @@ def test_samples_are_filtered_by_columns(
 
         def left(words: str) -> None:
             page.locator(".status").get_by_text(words).wait_for()
+            settle(page)
+            page.wait_for_timeout(300)  # the panel follows a moment later, and a click while it moves goes astray
 
         page.locator("summary").get_by_text("tree", exact=True).click()
         page.get_by_role("group", name="tree").get_by_text("elm").click()
