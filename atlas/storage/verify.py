@@ -20,6 +20,7 @@ from atlas.storage.atlas import (
 from atlas.storage.atlas_header import HEADER, MARKS, SCHEMA, AtlasHeader, read_header
 from atlas.storage.diff import describe_diff, is_diff, wrong_diff
 from atlas.storage.files import hash_file
+from atlas.storage.suspects import describe_suspects, wrong_suspects
 
 
 def verify(path: str | Path) -> list[str]:
@@ -61,7 +62,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         _need_store(folder)
         return describe_store(folder)
     header = read_header(folder)
-    found = _describe_atlas(header)
+    found = _describe_atlas(header) | {"suspects": describe_suspects(folder)}
     return describe_diff(folder, found) if is_diff(folder) else found
 
 
@@ -131,6 +132,7 @@ def _wrong_content(folder: Path) -> list[str]:
             damage.append("images.parquet names an image twice")
         for layer in atlas.layers:
             damage += _wrong_layer(atlas, layer)
+        damage += wrong_suspects(atlas)
     except AtlasError as error:
         damage.append(str(error))
     return damage
