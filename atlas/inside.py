@@ -27,17 +27,33 @@ def look(
     sanity: Annotated[
         bool, typer.Option("--sanity", help="Say how far each attribution depends on the weights (minutes).")
     ] = False,
+    layer: Annotated[
+        list[str] | None, typer.Option(metavar="L", help="Look at this layer, again for more; default: the pipeline's.")
+    ] = None,
+    across: Annotated[
+        int, typer.Option(min=0, max=32, help="Icons along a side of an activation grid; 0 leaves the grids out.")
+    ] = 14,
     overrides: Overrides = None,
 ) -> None:
-    """Look inside at one picture: activation maps, attributions and its place, as a page and as files."""
+    """Look inside at one picture: activation maps and grids, attributions and its place, as a page and as files."""
     from atlas.looking import look as look_at
     from atlas.looking import write_look
 
+    folder = out or Path(Path(image).stem + ".look")
     with show_progress() as progress:
         found = look_at(
-            pipeline, image, atlas=atlas, target=target, sanity=sanity, overrides=overrides or (), progress=progress
+            pipeline,
+            image,
+            atlas=atlas,
+            target=target,
+            sanity=sanity,
+            layers=layer or (),
+            across=across,
+            cache=folder / "icons" if across else None,
+            overrides=overrides or (),
+            progress=progress,
         )
-        files = write_look(found, out or Path(Path(image).stem + ".look"))
+        files = write_look(found, folder)
     say_look(found, files[0])
 
 

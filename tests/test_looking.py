@@ -48,6 +48,7 @@ def test_everything_is_written_and_the_page_stands_alone(pipeline: Path, tmp_pat
     found = look(pipeline, "cat/1.png")
     files = write_look(found, tmp_path / "out")
     assert {path.name for path in files} == {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"grid_1.png", "parts_1.png", "part_icons_1.png", "grids.npz"} <= {path.name for path in files}
     page = (tmp_path / "out" / "look.html").read_text()
     assert set(re.findall(r"src='([a-z]+):", page)) == {"data"}
     assert not re.findall(r"https?://|<script|<link|onerror", page)
@@ -58,6 +59,10 @@ def test_everything_is_written_and_the_page_stands_alone(pipeline: Path, tmp_pat
         assert arrays["saliency"].shape == (3, 16, 16)
         total = arrays["lrp"].sum()
     assert total == pytest.approx(told["attributions"]["lrp"]["sum"], rel=1e-4)
+    with np.load(tmp_path / "out" / "grids.npz") as arrays:
+        assert arrays["1.icons"].shape == (8, 8, 48, 48, 3)  # 16 x 16 positions, four to a square
+        assert arrays["1.part_weights"].shape[1:] == (16, 16)
+    assert told["grids"][1]["together"] == 2
     with np.load(tmp_path / "out" / "activations.npz") as arrays:
         assert (arrays["1.values"] >= 0).all()
         assert (arrays["0.values"] < 0).any()

@@ -4,6 +4,7 @@ from atlas.attribution.activations import ActivationMaps, Filters, activation_ma
 from atlas.attribution.attention import Attention, attention_maps
 from atlas.attribution.attribute import attribute
 from atlas.attribution.maps import METHODS, TITLES, Attribution, Balance, Method
+from atlas.attribution.parts import Parts, find_parts
 from atlas.attribution.sanity import Sanity, sanity_check
 
 __all__ = [
@@ -15,10 +16,12 @@ __all__ = [
     "Balance",
     "Filters",
     "Method",
+    "Parts",
     "Sanity",
     "activation_maps",
     "attention_maps",
     "attribute",
+    "find_parts",
     "first_filters",
     "sanity_check",
 ]

@@ -1,7 +1,8 @@
-"""Arrays to pictures: maps in colours that can be told apart, tiles, and a place on an atlas."""
+"""Arrays to pictures: maps in colours that can be told apart, tiles, a place on an atlas; pictures to HTML."""
 
 from __future__ import annotations
 
+import html
 import io
 from base64 import b64encode
 from collections.abc import Sequence
@@ -19,11 +20,12 @@ _LOUD = 0.995  # the quantile of |value| that takes the full colour: one hot pix
 _FEWEST = 96  # px a side of a tile
 
 
-def _palette(names: Sequence[str]) -> NDArray[np.float64]:
+def hexadecimal(names: Sequence[str]) -> NDArray[np.float64]:
+    """Colours such as "#b2182b" as numbers from 0 to 255: float64 (n, 3)."""
     return np.array([[int(name[i : i + 2], 16) for i in (1, 3, 5)] for name in names], np.float64)
 
 
-_SEQUENTIAL = _palette(Inferno256)
+_SEQUENTIAL = hexadecimal(Inferno256)
 
 
 def scaled(values: NDArray[np.floating], most: float | None = None) -> NDArray[np.float64]:
@@ -81,6 +83,12 @@ def png(pixels: Pixels) -> bytes:
 def address(pixels: Pixels) -> str:
     """A picture as a data URI."""
     return "data:image/png;base64," + b64encode(png(pixels)).decode()
+
+
+def figure(pixels: Pixels, caption: str, alt: str) -> str:
+    """A picture as an HTML figure. caption: HTML, already escaped; alt: plain text."""
+    below = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return f"<figure><img src='{address(pixels)}' alt='{html.escape(alt, quote=True)}'>{below}</figure>"
 
 
 def placed(atlas: Atlas, layer: int, spots: NDArray[np.float64], side: int = 640) -> Pixels:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from atlas.attribution import METHODS, TITLES, Attribution, Sanity
-from atlas.looking.drawing import Pixels, address, coloured, enlarged, overlaid, placed, png, sheet
+from atlas.looking.drawing import Pixels, address, coloured, enlarged, figure, overlaid, placed, png, sheet
+from atlas.looking.grid_section import grid_picture, grids_section, part_icon, parts_overlay
+from atlas.looking.grids import ActivationGrid
 from atlas.looking.run import Look, Place
 from atlas.storage.files import make_folder, write_bytes, write_json, written_beside
 
@@ -73,6 +75,18 @@ def document(found: Look) -> dict[str, Any]:
             }
             for maps in found.layers
         ],
+        "grids": [
+            {
+                "layer": grid.layer,
+                "icons": list(grid.norms.shape),
+                "together": grid.together,
+                "robust": float(np.nanmedian(grid.robust)) if np.isfinite(grid.robust).any() else None,
+                "parts": None
+                if grid.parts is None
+                else {"count": len(grid.parts), "explained": grid.parts.explained, "negative": grid.parts.negative},
+            }
+            for grid in found.grids
+        ],
         "places": [
             {"layer": p.layer, "spots": p.spots.tolist(), "cosine": p.cosine, "nearest": [id for id, _ in p.nearest]}
             for p in found.places
@@ -96,6 +110,12 @@ def _pictures(found: Look) -> dict[str, Pixels]:
         pictures[f"{method}.png"] = _drawn(found, one)
     for maps in found.layers:
         pictures[f"activations_{_safe(maps.layer)}.png"] = sheet([tile for _, tile in _tiles(maps)])
+    for grid in found.grids:
+        name = _safe(grid.layer)
+        pictures[f"grid_{name}.png"] = grid_picture(grid)
+        if grid.parts is not None:
+            pictures[f"parts_{name}.png"] = parts_overlay(grid, found.seen)
+            pictures[f"part_icons_{name}.png"] = sheet([part_icon(grid, i) for i in range(len(grid.parts))])
     if found.filters is not None:
         pictures["filters.png"] = sheet(list(found.filters.images), columns=16)
     if found.attention is not None:
@@ -119,9 +139,21 @@ def _arrays(found: Look) -> dict[str, dict[str, Any]]:
     }
     if found.attributions:
         arrays["attributions.npz"] = {method: one.values[0] for method, one in found.attributions.items()}
+    if found.grids:
+        arrays["grids.npz"] = {
+            f"{_safe(grid.layer)}.{name}": values for grid in found.grids for name, values in _grid_arrays(grid).items()
+        }
     if found.attention is not None:
         arrays["attention.npz"] = {"weights": found.attention.weights, "rollout": found.attention.rollout}
     return arrays
+
+
+def _grid_arrays(grid: ActivationGrid) -> dict[str, Any]:
+    arrays = {"norms": grid.norms, "icons": grid.icons, "robust": grid.robust}
+    if grid.parts is None:
+        return arrays
+    parts = {"part_weights": grid.parts.weights, "part_directions": grid.parts.directions}
+    return arrays | parts | {"part_icons": grid.part_icons}
 
 
 def _drawn(found: Look, one: Attribution) -> Pixels:
@@ -159,7 +191,7 @@ def to_html(found: Look) -> str:
                 words = title + say(_balance_words(one))
                 if method in found.sanity:
                     words += " " + say(found.sanity[method].text)
-                figures.append(_figure(_drawn(found, one), words, TITLES[method]))
+                figures.append(figure(_drawn(found, one), words, TITLES[method]))
             else:
                 figures.append(
                     f'<figure class="no"><p>{say(found.refusals[method])}.</p><figcaption>{title}</figcaption></figure>'
@@ -170,13 +202,14 @@ def to_html(found: Look) -> str:
             "this method computes, not what a person would mean by a reason.</p>"
             f"<div class='wide'>{''.join(figures)}</div>"
         )
+    sections.append(grids_section(found.grids, found.seen))
     for maps in found.layers:
         kind = (
             "rectified: no value is below 0, dark is 0"
             if maps.rectified
             else "raw: red is above 0, blue below, before any ReLU"
         )
-        tiles = "".join(_figure(tile, f"<b>{channel}</b>", f"channel {channel}") for channel, tile in _tiles(maps))
+        tiles = "".join(figure(tile, f"<b>{channel}</b>", f"channel {channel}") for channel, tile in _tiles(maps))
         sections.append(
             f"<h2>Layer {say(maps.layer)}</h2><p>The {len(maps.channels)} channels of {maps.count} that this picture "
             f"raises the most, on one scale ({kind}).</p><div class='tiles'>{tiles}</div>"
@@ -220,11 +253,11 @@ def _attention_section(found: Look) -> str:
         return ""
     maps = found.attention.maps
     heads = "".join(
-        _figure(enlarged(coloured(head, signed=False)), f"{b}.{h}", f"block {b}, head {h}")
+        figure(enlarged(coloured(head, signed=False)), f"{b}.{h}", f"block {b}, head {h}")
         for b, block in enumerate(maps)
         for h, head in enumerate(block)
     )
-    rollout = _figure(enlarged(coloured(found.attention.rollout, signed=False), 256), "<b>Rollout</b>", "rollout")
+    rollout = figure(enlarged(coloured(found.attention.rollout, signed=False), 256), "<b>Rollout</b>", "rollout")
     who = "CLS looks" if found.attention.prefix else "tokens look on average"
     return (
         f"<h2>Attention</h2><p>Where {who}, block.head, each on its own scale; and the rollout, all blocks with their "
@@ -236,7 +269,7 @@ def _attention_section(found: Look) -> str:
 def _filters_section(found: Look) -> str:
     if found.filters is None:
         return ""
-    shown = "".join(_figure(enlarged(image, 48), str(i), f"filter {i}") for i, image in enumerate(found.filters.images))
+    shown = "".join(figure(enlarged(image, 48), str(i), f"filter {i}") for i, image in enumerate(found.filters.images))
     name = html.escape(found.filters.layer)
     return f"<h2>The first filters, {name}</h2><p>Mid-grey is 0; one scale.</p><div class='small'>{shown}</div>"
 
@@ -248,13 +281,7 @@ def _place_section(found: Look, place: Place) -> str:
         f"Its {len(place.spots)} position{'s' * (len(place.spots) != 1)} fall on the rings, each on the sample in the "
         f"midst of its nearest (mean cosine {place.cosine:.2f}). Nearest pictures: {near}."
     )
-    return f"<h2>On the map of {say(place.layer)}</h2><p>{words}</p>{_figure(_map_of(found, place), '', 'its place')}"
-
-
-def _figure(pixels: Pixels, caption: str, alt: str) -> str:
-    """caption: HTML, already escaped."""
-    below = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f"<figure><img src='{address(pixels)}' alt='{html.escape(alt, quote=True)}'>{below}</figure>"
+    return f"<h2>On the map of {say(place.layer)}</h2><p>{words}</p>{figure(_map_of(found, place), '', 'its place')}"
 
 
 _PAGE = """<!doctype html>
@@ -272,6 +299,9 @@ table {{ border-spacing: 0 .25rem; }} td {{ padding-right: .9rem; font-variant-n
 td div {{ background: #b2182b; height: .7rem; border-radius: 2px; }}
 .wide {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1.4rem 1.2rem; }}
 .tiles {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); gap: .7rem; }}
+.grids {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); gap: 1.4rem; }}
+.parts {{ display: grid; grid-template-columns: minmax(16rem, 24rem) minmax(0, 1fr); gap: 1.2rem; align-items: start; }}
+h3 {{ font-size: 1rem; margin: 1.6rem 0 .2rem; }}
 .small {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(2.8rem, 1fr)); gap: .5rem; }}
 figure {{ margin: 0; }} img {{ width: 100%; display: block; border-radius: 4px; image-rendering: pixelated; }}
 h2 ~ figure img {{ max-width: 40rem; }}

@@ -30,6 +30,7 @@ from atlas.attribution import (
 from atlas.datasets import decode
 from atlas.errors import AttributionError, DataError, PictureError, nearest
 from atlas.job import Job, open_job
+from atlas.looking.grids import ACROSS, ActivationGrid, activation_grids
 from atlas.models import resolve_device
 from atlas.records import Progress, silent
 from atlas.storage import Atlas
@@ -60,8 +61,8 @@ class Look:
     """All that was found of one picture.
 
     seen: uint8 (height, width, 3), the picture as the network gets it. likeliest: classes with their softmax shares.
-    label: the dataset's, None where there is none. attributions, refusals: by method; one or the other. places: empty
-    without an atlas.
+    label: the dataset's, None where there is none. grids: one for each layer, empty where none were asked for.
+    attributions, refusals: by method; one or the other. places: empty without an atlas.
     """
 
     title: str
@@ -72,6 +73,7 @@ class Look:
     label: str | None
     explained: str | None
     layers: tuple[ActivationMaps, ...]
+    grids: tuple[ActivationGrid, ...]
     filters: Filters | None
     attention: Attention | None
     attributions: dict[Method, Attribution]
@@ -88,6 +90,9 @@ def look(
     atlas: str | Path | None = None,
     target: str | None = None,
     sanity: bool = False,
+    layers: Sequence[str] = (),
+    across: int = ACROSS,
+    cache: Path | None = None,
     overrides: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Look:
@@ -95,51 +100,98 @@ def look(
 
     image: a file, or an id of the dataset. atlas: made with this pipeline; says where the picture falls. target: the
     class that attributions explain; by default the one predicted. sanity: also how far each method depends on the
-    weights. Raises DataError for a picture that is not there or cannot be read, ConfigError, ModelError, LayerError,
-    and StoreError where the atlas was made with other weights.
+    weights. layers: by default the pipeline's. across: icons along a side of an activation grid, 0 for none. cache:
+    a folder where finished icons are kept. Raises DataError for a picture that is not there or cannot be read,
+    ConfigError, ModelError, LayerError, and StoreError where the atlas was made with other weights.
     """
     bench = Bench(Path(pipeline), Path(atlas)) if atlas is not None else None
     job = bench.job if bench is not None and not overrides else open_job(pipeline, overrides)
     title, picture, label = _opened(job, image)
-    model = job.model.to(resolve_device(job.config.run.device))
+    return look_with(
+        job,
+        picture,
+        title=title,
+        label=label,
+        bench=bench,
+        target=target,
+        sanity=sanity,
+        layers=layers,
+        across=across,
+        cache=cache,
+        progress=progress,
+    )
+
+
+def look_with(
+    job: Job,
+    picture: Image.Image,
+    *,
+    title: str,
+    label: str | None = None,
+    bench: Bench | None = None,
+    target: str | None = None,
+    sanity: bool = False,
+    layers: Sequence[str] = (),
+    across: int = ACROSS,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> Look:
+    """Run one opened picture through an opened pipeline's network; as `look`, which says what the options are."""
+    config = job.config
+    model = job.model.to(resolve_device(config.run.device))
     pixels = torch.from_numpy(model.preprocess.picture(picture))
+    size = (int(pixels.shape[0]), int(pixels.shape[1]), int(pixels.shape[2]))
     stages = len(METHODS) + 2
     progress("look", 0, stages)
-    likeliest: tuple[tuple[str, float], ...] = ()
-    if model.is_classifier:
-        with torch.no_grad():
-            logits = model.check_logits(model.network(model.preprocess.normalise(pixels[None].to(model.device))))
-        shares, order = logits[0].softmax(0).sort(descending=True)
-        likeliest = tuple(
-            (model.outputs[i], float(share))
-            for share, i in zip(shares[:SHOWN_CLASSES].tolist(), order[:SHOWN_CLASSES].tolist(), strict=True)
-        )
-    layers = activation_maps(model, pixels, job.config.model.layers, tap=job.config.extract.tap)
-    size = (int(pixels.shape[0]), int(pixels.shape[1]), int(pixels.shape[2]))
+    likeliest = _likeliest(job, pixels)
+    chosen = list(layers) or config.model.layers
+    maps = activation_maps(model, pixels, chosen, tap=config.extract.tap)
     progress("look", 1, stages)
     found, refusals, checks = _explained(job, pixels, target, sanity, progress)
-    places = () if bench is None else _places(bench, picture, progress)
     progress("look", stages, stages)
-    explained = None
-    if model.is_classifier:
-        explained = target or likeliest[0][0]
-    seen = np.broadcast_to(pixels.permute(1, 2, 0).numpy(), (*size[1:], 3)).copy()
+    grids: tuple[ActivationGrid, ...] = ()
+    if across:
+        grids = activation_grids(
+            model,
+            pixels,
+            chosen,
+            across=across,
+            seed=config.run.seed,
+            device=config.run.device,
+            tap=config.extract.tap,
+            cache=cache,
+            progress=progress,
+        )
     return Look(
         title,
         model.name,
         picture.size,
-        seen,
+        np.broadcast_to(pixels.permute(1, 2, 0).numpy(), (*size[1:], 3)).copy(),
         likeliest,
         label,
-        explained,
-        layers,
+        (target or likeliest[0][0]) if model.is_classifier else None,
+        maps,
+        grids,
         _filters(job, size),
         _attention(job, pixels),
         found,
         refusals,
         checks,
-        places,
+        () if bench is None else _places(bench, picture, progress),
         None if bench is None else bench.atlas,
+    )
+
+
+def _likeliest(job: Job, pixels: torch.Tensor) -> tuple[tuple[str, float], ...]:
+    model = job.model
+    if not model.is_classifier:
+        return ()
+    with torch.no_grad():
+        logits = model.check_logits(model.network(model.preprocess.normalise(pixels[None].to(model.device))))
+    shares, order = logits[0].softmax(0).sort(descending=True)
+    return tuple(
+        (model.outputs[i], float(share))
+        for share, i in zip(shares[:SHOWN_CLASSES].tolist(), order[:SHOWN_CLASSES].tolist(), strict=True)
     )
 
 
