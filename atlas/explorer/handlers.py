@@ -15,7 +15,7 @@ from tornado.web import RequestHandler
 from atlas.errors import AtlasError
 from atlas.explorer.access import Access
 from atlas.explorer.editions import Editions
-from atlas.explorer.marks import add_region, drop_region, read_regions
+from atlas.explorer.marks import add_region, drop_region, judge_suspect, read_marks, read_regions
 from atlas.explorer.tables import selection_parquet
 from atlas.workshop import Workshop
 
@@ -128,6 +128,7 @@ class MarksHandler(DeskHandler):
     """GET, POST and DELETE marks/TOKEN: the user's regions of an atlas."""
 
     PATTERN = rf"/marks/{TOKEN}"
+    KEPT: ClassVar[str] = "regions"
 
     async def get(self, token: str) -> None:
         """All regions."""
@@ -160,12 +161,31 @@ class MarksHandler(DeskHandler):
             return None
         return said
 
-    async def _change(self, token: str, change: Callable[[Any], list[dict[str, Any]]]) -> None:
+    async def _change(self, token: str, change: Callable[[Path], Any]) -> None:
         found = await self.answer(
-            lambda: {"regions": change(self.desk.editions(token).edition(token).atlas.marks_path)}
+            lambda: {self.KEPT: change(self.desk.editions(token).edition(token).atlas.marks_path)}
         )
         if found is not None:
             self.finish(found)
+
+
+class JudgementHandler(MarksHandler):
+    """GET and POST marks/TOKEN/suspects: what the user says of an atlas's suspects."""
+
+    PATTERN = rf"/marks/{TOKEN}/suspects"
+    SUPPORTED_METHODS = ("GET", "POST")
+    KEPT = "suspects"
+
+    async def get(self, token: str) -> None:
+        """All that is said, by the suspects' ids."""
+        await self._change(token, lambda path: read_marks(path).suspects)
+
+    async def post(self, token: str) -> None:
+        """Keep the body's mark and note of the suspect that it names, or with "mark": null take them back."""
+        said = self._said()
+        if said is not None:
+            judgement = None if said.get("mark") is None else said
+            await self._change(token, lambda path: judge_suspect(path, said.get("id"), judgement))
 
 
 class TableHandler(DeskHandler):
@@ -186,3 +206,6 @@ class TableHandler(DeskHandler):
         if found is not None:
             self.set_header("Content-Type", "application/vnd.apache.parquet")
             self.finish(found)
+
+
+HANDLERS: tuple[type[DeskHandler], ...] = (ShardHandler, FindHandler, MarksHandler, JudgementHandler, TableHandler)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from atlas.explorer.comparing import told
 from atlas.explorer.encode import pack
 from atlas.explorer.shards import Shards
+from atlas.explorer.suspecting import told_suspects
 from atlas.storage.atlas import AtlasLayer
 from atlas.storage.sheets import TILE_SIDE
 
@@ -60,6 +61,7 @@ def page_header(
         "network": network,
         "columns": [column.summary() for column in shards.columns],
         "diff": told(atlas),
+        "suspects": told_suspects(atlas),
         "layers": _layers(shards),
     }
 

@@ -25,7 +25,7 @@ from atlas.explorer.access import LOGIN, Access, LoginHandler, TokenAuth, check_
 from atlas.explorer.columns import ColumnTable
 from atlas.explorer.editions import Editions
 from atlas.explorer.figure import figure
-from atlas.explorer.handlers import Desk, DeskHandler, FindHandler, MarksHandler, ShardHandler, TableHandler
+from atlas.explorer.handlers import HANDLERS, Desk, DeskHandler
 from atlas.explorer.header import page_header
 from atlas.explorer.network import HANDLERS as NETWORK_HANDLERS
 from atlas.storage.atlas import Atlas
@@ -153,7 +153,7 @@ def make_server(
     port = port or free_port(binding.address)
     access = Access(binding.token)
     desk = Desk(library, _hosts(binding, port), access, workshops)
-    answers: tuple[type[DeskHandler], ...] = (ShardHandler, FindHandler, MarksHandler, TableHandler, *NETWORK_HANDLERS)
+    answers: tuple[type[DeskHandler], ...] = (*HANDLERS, *NETWORK_HANDLERS)
     patterns: list[Any] = [(one.PATTERN, one, {"desk": desk}) for one in answers]
     guard: dict[str, Any] = {}
     if access.needed:

@@ -19,6 +19,8 @@ carries as many as fit. Kinds and their numbers:
     values/c          the numbers themselves, of a column of numbers
     image/n           ids, labels, predictions and thumbnails of the same images; of a comparison, `answers` holds
                       predictions and confidences by layer
+    suspect/i         suspect i: its members, boxes, icons, figures and causal test
+    outlined/L        where all suspects lie on a layer's map
 
 L is a layer's index, z a level's number; tx counts from the left, ty from the bottom. In a sheet of a tile the slots
 run row by row from the TOP left, as in any picture, so the highest row of cells comes first.
@@ -42,6 +44,7 @@ from atlas.explorer.encode import contact_sheet, number, pack, picture_uri
 from atlas.explorer.patchbook import PAGE, PatchBook
 from atlas.explorer.points import MAX_POINTS, PointBook, percents, tally
 from atlas.explorer.shelf import Shelf
+from atlas.explorer.suspecting import outlined, suspect_detail, told_suspects
 from atlas.storage.atlas import Atlas, AtlasLayer, AtlasLevel, ImageColumns
 from atlas.storage.sheets import TILE_SIDE
 
@@ -77,6 +80,8 @@ class Shards:
             "column": (1, self._column),
             "values": (1, self._values),
             "census": (1, self._census),
+            "suspect": (1, self._suspect),
+            "outlined": (1, self._outlined),
         }
         if pictures:
             self._makers |= {"real": (4, self._real), "patch": (2, self._patch)}
@@ -127,6 +132,7 @@ class Shards:
                     yield "tally", (layer.index,)
                     if self.columns and len(self.points[layer.index].ends) > 1:
                         yield "census", (layer.index,)
+        yield from self._suspect_keys()
         for layer in layers if self.pictures else ():
             for page in range(self.books[layer.index].pages):
                 yield "patch", (layer.index, page)
@@ -144,6 +150,12 @@ class Shards:
         for tx, ty in cells.tiles:
             for kind in ("tile", "real", "detail") if self.pictures else ("tile", "detail"):
                 yield kind, (layer.index, level.number, tx, ty)
+
+    def _suspect_keys(self) -> Iterator[Key]:
+        found = told_suspects(self.atlas)
+        if found is not None and found["listed"]:
+            yield from (("outlined", (layer.index,)) for layer in self.atlas.layers)
+            yield from (("suspect", (index,)) for index in range(len(found["listed"])))
 
     def cells(self, layer: int, level: int) -> LevelCells:
         """A level's cells by tile. Raises LookupError where the atlas has no such layer or level."""
@@ -316,6 +328,12 @@ class Shards:
         if values is None:
             raise LookupError(f"no column {column} of numbers")
         return {"values": pack(values)}
+
+    def _suspect(self, index: int) -> dict[str, Any]:
+        return suspect_detail(self.atlas, index, pictures=self.pictures)
+
+    def _outlined(self, layer: int) -> dict[str, Any]:
+        return outlined(self.atlas, layer)
 
     def _images(self, shard: int) -> dict[str, Any]:
         images = self.atlas.images

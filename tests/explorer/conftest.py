@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from browsing import FLAGS, WINDOW
 from comparisons import write_planted_diff
 from planted import write_planted_atlas
+from suspicions import write_suspected_atlas
 
 from atlas.explorer import ServerHandle, start_server
 from atlas.storage.atlas import Atlas, open_atlas
@@ -37,6 +38,12 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
     """A comparison of two networks whose predictions disagree."""
     return write_planted_diff(tmp_path_factory.mktemp("compared") / "planted.diff")
+
+
+@pytest.fixture(scope="session")
+def suspected(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
+    """Two suspects of the second of two layers, in words that break careless HTML."""
+    return write_suspected_atlas(tmp_path_factory.mktemp("suspected") / "suspected.atlas")
 
 
 @pytest.fixture(scope="session")
