@@ -219,6 +219,9 @@ def render(
         typer.Option(metavar="LAYER:CHANNEL", help="Render what raises this unit, into --out DIR; LAYER alone: all."),
     ] = None,
     fine: Annotated[bool, typer.Option("--fine", help="Single units in high quality.")] = False,
+    images: Annotated[
+        int, typer.Option(min=0, help="A page of units says what so many pictures do to each; 0: nothing.")
+    ] = 1000,
 ) -> None:
     """Render the icons that a built atlas still lacks, deeper levels too; or pictures of single units."""
     if unit:
@@ -227,11 +230,14 @@ def render(
         _refuse(context, ("levels",), "--unit renders single units")
 
         with show_progress() as progress:
-            files = render_units(pipeline, unit, out, fine=fine, overrides=overrides or (), progress=progress)
+            files = render_units(
+                pipeline, unit, out, fine=fine, images=images, overrides=overrides or (), progress=progress
+            )
         print(*files, sep="\n")
         return
     from atlas.pipeline import render_levels
 
+    _refuse(context, ("images",), "only a page of units is made with --unit LAYER")
     if fine:
         raise typer.BadParameter("only single units are rendered finely: name one with --unit LAYER:CHANNEL")
     with show_progress() as progress:

@@ -1,10 +1,7 @@
-"""Pictures of single units: what raises one channel of a layer the most, and a page of all of them."""
+"""The chain behind `atlas render --unit`: pictures of single channels, and a page of all of a layer's."""
 
 from __future__ import annotations
 
-import html
-import io
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +18,9 @@ from atlas.records import LayerShape, Progress, prefixed, silent
 from atlas.rendering.aims import channel, reached, render_aims
 from atlas.rendering.maco import fine_size, render_fine
 from atlas.storage import ActivationStore, open_store
-from atlas.storage.files import make_folder, written_beside
+from atlas.storage.files import make_folder, write_bytes, written_beside
+from atlas.units.evidence import study_units
+from atlas.units.page import units_html
 
 TOGETHER = 32
 
@@ -44,30 +43,23 @@ class Unit:
         return cls(layer, int(number))
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """What a store says of a layer's channels: float64 (channels,) each, over so many samples."""
-
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-    samples: int
-
-
 def render_units(
     pipeline: str | Path,
     units: Sequence[str],
     out: str | Path | None = None,
     *,
     fine: bool = False,
+    images: int = 1000,
     overrides: Sequence[str] = (),
     progress: Progress = silent,
 ) -> list[Path]:
     """Render what raises units the most (activation maximisation) into a folder; return the files.
 
     units: LAYER:CHANNEL gives `LAYER_CHANNEL.png`; LAYER alone gives `LAYER.html`, a page of all its channels. fine:
-    single units in high quality, with the spectrum of the pipeline's pictures. out: by default the pipeline's name
-    with .units, here. A store of the same network beside it, NAME.store, adds to the page how the dataset excites
-    each channel, and which ones it never does. Raises ConfigError, LayerError, ModelError or RenderError.
+    single units in high quality, with the spectrum of the pipeline's pictures. images: the page says what so many of
+    the pipeline's pictures do to each channel: which patches excite it, how it answers, what it feeds; 0 leaves that
+    out. out: by default the pipeline's name with .units, here. Raises ConfigError, DataError, LayerError, ModelError
+    or RenderError.
     """
     wanted = [Unit.parse(text) for text in units]
     folder = Path(out) if out is not None else Path(Path(pipeline).stem + ".units")
@@ -94,13 +86,12 @@ def render_units(
         if fine:
             written += _write_fine(job, layer, shapes[layer], single, folder, progress)
         elif single:
-            images = _rendered(job, layer, single, progress)
+            pictures = _rendered(job, layer, single, progress)
             written += [
-                _write_png(folder / _file_name(layer, n), image) for n, image in zip(single, images, strict=True)
+                _write_png(folder / _file_name(layer, n), image) for n, image in zip(single, pictures, strict=True)
             ]
         if any(unit.layer == layer and unit.number is None for unit in wanted):
-            store = _store_of(job, folder)
-            written.append(_write_page(job, layer, shapes[layer], store, folder, progress))
+            written.append(_write_page(job, layer, shapes[layer], images, folder, progress))
     return written
 
 
@@ -158,48 +149,16 @@ def _store_of(job: Job, folder: Path) -> ActivationStore | None:
     return store if made.get("weights") == job.model.weights_hash else None
 
 
-def _write_page(
-    job: Job, layer: str, shape: LayerShape, store: ActivationStore | None, folder: Path, progress: Progress
-) -> Path:
+def _write_page(job: Job, layer: str, shape: LayerShape, images: int, folder: Path, progress: Progress) -> Path:
     """One page with all channels: no script, no other file."""
     numbers = list(range(shape.channels))
-    moments = _moments(store, layer)
-    images = _rendered(job, layer, numbers, progress)
-    levels = reached(job.model, layer, images, numbers, tap=job.config.extract.tap, device=job.config.run.device)
-    figures = [_figure(number, images[number], float(levels[number]), moments) for number in numbers]
-    where = f"{job.model.name} · layer {layer} · {len(numbers)} channels"
-    seen = ""
-    if moments is not None:
-        name = html.escape(job.source.name)
-        seen = f" Below it stand mean and standard deviation over {moments.samples:,} samples of {name}."
-    page = _PAGE.format(title=html.escape(where), seen=seen, side=job.config.icons.size, figures="\n".join(figures))
+    evidence = study_units(job, layer, images=images, progress=progress) if images else None
+    pictures = _rendered(job, layer, numbers, progress)
+    levels = reached(job.model, layer, pictures, numbers, tap=job.config.extract.tap, device=job.config.run.device)
+    page = units_html(job.model.name, job.source.name, layer, pictures, levels, evidence)
     target = folder / f"{_safe(layer)}.html"
-    with written_beside(target) as beside:
-        beside.write_text(page, encoding="utf-8")
+    write_bytes(target, page.encode())
     return target
-
-
-def _figure(number: int, image: NDArray[np.uint8], level: float, moments: _Moments | None) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "WEBP", quality=88)
-    address = "data:image/webp;base64," + b64encode(buffer.getvalue()).decode()
-    words, dead = f"{level:.3g}" if level > 0 else "not raised", False
-    if moments is not None:
-        mean, deviation = float(moments.mean[number]), float(moments.deviation[number])
-        dead = deviation == 0
-        words = "never moves" if dead else f"{words}<br>{mean:.2g} ± {deviation:.2g}"
-    kind = ' class="dead"' if dead else ""
-    return (
-        f'<figure id="c{number}"{kind}><img src="{address}" alt="what raises channel {number}" loading="lazy">'
-        f"<figcaption><b>{number}</b> {words}</figcaption></figure>"
-    )
-
-
-def _moments(store: ActivationStore | None, layer: str) -> _Moments | None:
-    if store is None or layer not in store.layers:
-        return None
-    found = store.layers[layer].moments_of(store.layers[layer].kinds[0])
-    return _Moments(found.mean, np.sqrt(found.variance), found.count)
 
 
 def _write_png(target: Path, pixels: NDArray[np.uint8]) -> Path:
@@ -214,25 +173,3 @@ def _file_name(layer: str, number: int) -> str:
 
 def _safe(layer: str) -> str:
     return "".join(sign if sign.isalnum() or sign in "._-" else "~" if sign == "#" else "_" for sign in layer)
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<style>
-body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2rem; max-width: 110rem; }}
-h1 {{ font-size: 1.3rem; margin: 0; }} p {{ color: GrayText; max-width: 60rem; }}
-main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(max({side}px, 7rem), 1fr)); gap: 1rem .75rem; }}
-figure {{ margin: 0; }} img {{ width: 100%; border-radius: 6px; display: block; }}
-figcaption {{ font-size: .78rem; color: GrayText; margin-top: .3rem; }} b {{ color: CanvasText; }}
-.dead img {{ opacity: .15; }}
-@media print {{ body {{ margin: 0; }} figure {{ break-inside: avoid; }} }}
-</style></head><body>
-<h1>{title}</h1>
-<p>Each picture was changed step by step until its channel answered as strongly as it could (activation maximisation).
-The number beside a channel's is its mean over the picture.{seen}
-One that is not raised gave no slope to follow from any start.</p>
-<main>
-{figures}
-</main></body></html>
-"""
