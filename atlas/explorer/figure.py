@@ -17,22 +17,12 @@ from atlas.explorer.encode import to_json
 SCRIPTS = (
     *("words", "kernel", "shards", "view", "columns", "filters", "colours", "points", "pointbook", "cells", "tiles"),
     *("outlines", "address", "network", "panel", "finder", "columnfilter", "overview", "selection", "regions", "walk"),
-    *(
-        "drift",
-        "changes",
-        "names",
-        "minimap",
-        "picture",
-        "layers",
-        "chrome",
-        "beside",
-        "links",
-        "pane",
-        "painter",
-        "pointer",
-    ),
-    *("input", "parts", "explorer", "asked"),
+    *("drift", "changes", "causal", "suspects", "suspectpanel", "suspectmap"),
+    *("names", "minimap", "picture", "layers", "chrome", "beside", "links", "pane", "painter", "pointer"),
+    *("penkeys", "input", "parts", "explorer", "asked"),
 )
+
+STYLES = ("explorer.css", "suspects.css")
 
 # The page around the figure: nothing of its own, the whole window for the figure.
 PAGE = """
@@ -76,7 +66,7 @@ def figure(header: dict[str, Any], inline: dict[str, Any] | None = None, documen
         background_fill_color=None,
         border_fill_color=None,
         min_border=0,
-        stylesheets=[InlineStyleSheet(css=_static("explorer.css"))],
+        stylesheets=[InlineStyleSheet(css=_static(name)) for name in STYLES],
         syncable=False,
     )
     plot.grid.visible = False

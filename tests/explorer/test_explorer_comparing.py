@@ -60,8 +60,8 @@ def test_the_panel_tells_the_figures_of_a_cell_and_of_what_changed(visit: Visit,
         assert said == f"layer1 82 % → layer2 59 % right, 41 % predicted otherwise, neighbours in common {common}"
         assert page.locator(".panel-head p").inner_text().startswith("layer2 · Level 0")
         page.keyboard.press("Escape")
-        page.locator(".changes li").first.get_by_text("p 0.003 · 5 of 12 images shown").wait_for()
-        assert page.locator(".changes li").nth(1).inner_text().endswith("p 0.003 · 2 images")
+        page.locator(".changes li").first.get_by_text("p\u00a00.003 · 5 of 12 images shown").wait_for()
+        assert page.locator(".changes li").nth(1).inner_text().endswith("p\u00a00.003 · 2 images")
         page.get_by_text("Predictions that changed").click()
         assert page.locator(".changes tr").nth(1).inner_text().split() == [
             "class",

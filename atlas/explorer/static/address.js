@@ -10,7 +10,7 @@ const MOST_CORNERS = 400;
 
 /** The part behind # for a state and a view ({x, y, span}: the middle, and the shorter side's share of the map) of each
  * map, null for one at home. */
-function writeAddress(state, view, there) {
+function writeAddress(state, view, there, { suspects }) {
   const parts = [];
   const say = (name, value) => parts.push(`${name}=${value}`);
   const { filter } = state;
@@ -37,6 +37,8 @@ function writeAddress(state, view, there) {
   if (filter.columns.length > 0) say("where", filter.columns.map(writeColumn).join(";"));
   if (state.selected !== null) say("cell", [state.selected.level, state.selected.column, state.selected.row].join(","));
   if (state.region.length > 0) say("region", state.region.map(writeOutline).join(";"));
+  if (state.suspect !== null) say("suspect", suspects.listed[state.suspect].id);
+  if (!state.outlines) say("suspects", "off");
   if (state.walk !== null) say("walk", [state.walk.pane, state.walk.level, writeOutline(state.walk.path)].join(","));
   return parts.join("&");
 }
@@ -86,6 +88,8 @@ function readAddress(text, header, first) {
     },
     selected: readCell(numbers("cell", 3), pane === 1 ? header.layers[beside] : of),
     region: readRegion(said.get("region")),
+    suspect: readSuspect(said.get("suspect"), header),
+    outlines: said.get("suspects") !== "off",
     walk: readWalk(said.get("walk"), header, [layer, beside]),
   };
   return { state, view: readView(numbers("at", 3)), there: readView(numbers("there", 3)) };
@@ -110,6 +114,12 @@ function readColumns(text, header) {
     }
   }
   return [...found.values()];
+}
+
+/** The suspect of an id: an index would name another one after a new search. */
+function readSuspect(id, { suspects }) {
+  const index = (suspects?.listed ?? []).findIndex((suspect) => suspect.id === id);
+  return index < 0 ? null : index;
 }
 
 function readWalk(text, header, layers) {

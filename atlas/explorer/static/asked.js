@@ -60,6 +60,39 @@ Object.assign(Explorer.prototype, {
     this.set({ selected: { level: level.level, column: at(x), row: at(y) }, region: [], pane: 0 });
   },
 
+  /** Open a suspect's panel and go to where it lies, on the layer that it was found on; null: back to the list. */
+  async openSuspect(index) {
+    const { suspects } = this.header;
+    const { layer, beside } = this.state;
+    const elsewhere = index !== null && ![layer, beside].includes(suspects.layer);
+    this.set({ suspect: index, selected: null, region: [], ...(elsewhere ? { layer: suspects.layer } : {}) });
+    if (index !== null) await this.fitSuspect();
+  },
+
+  stepSuspect(by) {
+    const { suspect } = this.state;
+    const { length } = this.header.suspects.listed;
+    const wanted = suspect === null ? (by > 0 ? 0 : length - 1) : suspect + by;
+    if (wanted >= 0 && wanted < length) this.openSuspect(wanted);
+  },
+
+  /** Bring the open suspect's places into sight, on every map. */
+  async fitSuspect() {
+    const { suspect } = this.state;
+    for (const pane of this.panes.filter(({ layer }) => layer !== null)) {
+      const { layer } = pane;
+      const shard = await this.shards.wait(`outlined/${layer}`);
+      const view = shard?.suspects[suspect]?.view;
+      if (!view || this.state.suspect !== suspect || pane.layer !== layer) continue;
+      const room = 2 / (pane.about.levels.at(-1)?.side ?? 8); // it is seen among its neighbours
+      pane.view.fit([view[0] - room, view[1] - room, view[2] + room, view[3] + room]);
+    }
+  },
+
+  async saveSuspects(indices) {
+    saveFile(`${this.header.name}-suspects.csv`, "text/csv", await suspectsCsv(this, indices));
+  },
+
   /** Zoom to what is marked: an image's samples, the region, the selected cell; else home. */
   fit() {
     const { region, selected } = this.state;
@@ -73,7 +106,8 @@ Object.assign(Explorer.prototype, {
     else if (selected !== null) {
       const { side } = about.levels.find((one) => one.level === selected.level);
       view.fit([(selected.column - 1) / side, (selected.row - 1) / side, (selected.column + 2) / side, (selected.row + 2) / side]);
-    } else this.active.view.goHome();
+    } else if (this.state.suspect !== null) this.fitSuspect();
+    else this.active.view.goHome();
   },
 
   async share() {
@@ -101,6 +135,7 @@ Object.assign(Explorer.prototype, {
     else if (this.network?.isOpen && state.selected === null) this.network.close();
     else if (this.places !== null) this.showPlaces(null);
     else if (state.selected !== null || state.region.length > 0) this.set({ selected: null, region: [] });
+    else if (state.suspect !== null) this.openSuspect(null);
     else if (filtersAnything(state.filter)) this.set({ filter: { ...NO_FILTER } });
   },
 });

@@ -11,7 +11,7 @@ function cellChangeWords({ between, accuracy, flips, overlap }, { layers }) {
   return words.join(", ");
 }
 
-const pWords = (p) => (p === null || p === undefined ? "" : p < 0.001 ? "p < 0.001" : `p ${p.toFixed(p < 0.1 ? 3 : 2)}`);
+const pWords = (p) => (p === null || p === undefined ? "" : p < 0.001 ? "p\u00a0<\u00a00.001" : `p\u00a0${p.toFixed(p < 0.1 ? 3 : 2)}`);
 
 /** p and size of a change, and how many of its images can be shown. */
 function changeFigures({ p, count: size, images }) {

@@ -15,8 +15,10 @@ const KEYS = [
   [", .", "layer before, after"], ["T", "two maps"], ["G", "move them together"], ["[ ]", "coarser, finer level"], ["A", "automatic level"], ["P", "real pictures, both"], ["S", "samples"],
   ["C", "next colour"], ["D", "size by density"], ["N", "names of classes"], ["/", "find a class"], ["I", "find an image"], ["X", "wrong only"],
   ["Enter", "open the middle cell"], ["⇧ arrows", "open the next cell"], ["B", "select a box"],
-  ["L", "select with a lasso"], ["W", "draw a walk"], ["V", "move again"], ["U", "copy the link"], ["Esc", "close, clear"],
+  ["L", "select with a lasso"], ["W", "draw a walk"], ["Space ⏎", "drawing: a corner, the last"], ["V", "move again"], ["U", "copy the link"], ["Esc", "close, clear"],
 ];
+
+const SUSPECT_KEYS = [["J K", "suspect after, before"], ["1 2 3", "say cue, fine, unsure"], ["O", "outlines of suspects"]];
 
 /** A row of choices, one of them on. choices: [value, words, key]. */
 class Switch {
@@ -100,7 +102,7 @@ class Chrome {
         this.points.element,
         this.colour.element,
         this.actions.picture ? h("button", { class: "quiet-button", title: "Where does a picture of yours fall? Or drop it on the map.", click: () => this.actions.picture() }, "Your picture") : "",
-        h("button", { class: "quiet-button narrow-only", title: "What is in view, and the filters", click: () => this.actions.panel() }, header.diff === null ? "Filter" : "What changed"),
+        h("button", { class: "quiet-button narrow-only", title: "What is in view, and the filters", click: () => this.actions.panel() }, header.diff !== null ? "What changed" : header.suspects !== null ? "Suspects, filter" : "Filter"),
         this._saveMenu(),
         header.home === "notebook" ? "" : this._shareButton(),
         help,
@@ -165,7 +167,7 @@ class Chrome {
 
   _help() {
     const close = h("button", { class: "close", "aria-label": "Close the explanation", click: () => this.toggleHelp(false) }, "×");
-    const keys = KEYS.map(([key, words]) => h("div", {}, h("kbd", {}, key), h("span", {}, words)));
+    const keys = [...KEYS, ...(this.header.suspects === null ? [] : SUSPECT_KEYS)].map(([key, words]) => h("div", {}, h("kbd", {}, key), h("span", {}, words)));
     return h(
       "section",
       { class: "help", role: "dialog", "aria-label": "What am I looking at?", hidden: true },

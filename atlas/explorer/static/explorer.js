@@ -18,6 +18,8 @@ class Explorer {
     this.tables = new CellTables(header, this.shards);
     this.columns = new Columns(header, this.shards);
     this.regions = new Regions(header, () => this._showRegions());
+    this.suspectMarks = header.suspects === null ? null : new SuspectMarks(header, () => this._suspectsTold());
+    this.suspectMap = new SuspectMap(header, this.shards);
     this.panes = [new Pane(this, 0), new Pane(this, 1)];
     this.active = this.panes[0]; // the map that keys move: the one last pointed at
     this.links = new Links(this);
@@ -31,6 +33,7 @@ class Explorer {
     this._fit();
     this._showViews(wanted);
     this.regions.load().catch(() => {});
+    this.suspectMarks?.load().catch(() => {});
   }
 
   get layer() {
@@ -61,7 +64,7 @@ class Explorer {
 
   get addressText() {
     const [span, there] = this.panes.map(({ view }) => (view.size === null || view.isHome ? null : view.span));
-    return writeAddress(this.state, span, this.links.isOpen && !this.links.together ? there : null);
+    return writeAddress(this.state, span, this.links.isOpen && !this.links.together ? there : null, this.header);
   }
 
   // ---- elements ----
@@ -141,7 +144,7 @@ class Explorer {
     this.selectedSamples = this._same(before, "region", "filter", "layer", "beside", "pane") ? this.selectedSamples : null;
     this.painter.takeLook();
     if (state.walk !== before.walk || !this.walk.isOpen) this.walk.show(state.walk, this.panes);
-    this.showPanel(!this._same(before, "selected", "region", "layer", "beside", "pane"));
+    this.showPanel(!this._same(before, "selected", "region", "layer", "beside", "pane", "suspect"));
     if (!this._same(before, "together", "beside", "layer") && this.links.together && this.panes[1].view.size !== null) this._follow(this.panes[0]);
     this.repaint();
     this._writeAddress();
@@ -236,8 +239,8 @@ class Explorer {
 
   _writeAddress() {
     if (this.view.size === null) return;
-    const { layer, beside, pane, together, colour, effect, filter, selected, region, cells, points, locked, walk } = this.state;
-    this.address.write(this.addressText, JSON.stringify([layer, beside, pane, together, colour, effect, filter, selected, region, cells, points, locked, walk]));
+    const { layer, beside, pane, together, colour, effect, filter, selected, region, cells, points, locked, walk, suspect } = this.state;
+    this.address.write(this.addressText, JSON.stringify([layer, beside, pane, together, colour, effect, filter, selected, region, cells, points, locked, walk, suspect]));
   }
 
   _viewChanged(pane) {
@@ -259,6 +262,7 @@ class Explorer {
   _shardChanged(key) {
     this.panel.refresh(key);
     this.selection.refresh(key);
+    this.suspectPanel?.refresh(key);
     this.walk.refresh();
     this.finder?.refresh();
     if (/^(points|column|values)\//.test(key) && this.selectedSamples === null) this.showPanel(false);
@@ -280,7 +284,7 @@ class Explorer {
 
   showPanel(changed) {
     const { state, panel } = this;
-    const open = state.selected !== null || state.region.length > 0 || Boolean(this.network?.isOpen);
+    const open = state.selected !== null || state.region.length > 0 || state.suspect !== null || Boolean(this.network?.isOpen);
     this.over.classList.toggle("open", open || Boolean(this.panelWanted)); // it says so only in a narrow window
     if (state.region.length > 0) this._showSelection();
     else if (state.selected !== null) {
@@ -290,9 +294,24 @@ class Explorer {
       else if (found === null && (changed || panel.content === "waiting")) panel.showWaiting("No sample of this layer falls here.");
     } else if (this.network?.isOpen) {
       if (panel.content !== "picture") panel.showOnly("picture", [this.network.element]);
+    } else if (state.suspect !== null) {
+      if (panel.content !== "suspect" || changed) this._showSuspect();
     } else if (panel.content !== "overview") panel.showOnly("overview", [this.chrome.welcome, ...this.overview.body]);
     this.painter.ring();
     tellKernel(this);
+  }
+
+  _showSuspect() {
+    const { panel, suspectPanel, state } = this;
+    const again = suspectPanel.index === state.suspect && suspectPanel.detail !== undefined;
+    if (!again) suspectPanel.show(state.suspect);
+    if (panel.content !== "suspect" || !again) panel.showOnly("suspect", [suspectPanel.element]);
+  }
+
+  /** The user has said something of a suspect. */
+  _suspectsTold() {
+    this.suspectPanel?.told();
+    this.repaint();
   }
 
   _showSelection() {

@@ -4,6 +4,8 @@ class Input {
   constructor(explorer) {
     this.explorer = explorer;
     this.tool = "move";
+    this.pen = new PenKeys(explorer);
+    this.pen.reset();
     document.addEventListener("keydown", (event) => this._key(event));
   }
 
@@ -11,11 +13,13 @@ class Input {
   take(tool) {
     const { explorer } = this;
     this.tool = tool;
+    this.pen.reset();
     for (const { pencil } of explorer.pointers) {
       pencil.tool = tool;
       pencil.stop();
     }
     explorer.chrome.showTool(tool);
+    if (tool !== "move") explorer.plot.canvas_view.events_el.focus(); // a button in focus would take Space and Enter
     const cursor = tool === "move" ? "" : "crosshair";
     explorer.plot.canvas_view.events_el.style.cursor = cursor;
     explorer.beside.element.style.cursor = cursor;
@@ -29,6 +33,10 @@ class Input {
     const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     // A button in focus keeps its Enter, a slider its arrows.
     if ((name === "Enter" && /^(BUTTON|SUMMARY)$/.test(field?.tagName)) || (field?.type === "range" && name.startsWith("Arrow"))) return;
+    if (this.tool !== "move" && !typing && this.pen.take(name, event.shiftKey)) {
+      event.preventDefault();
+      return;
+    }
     const act = this._acts(event.shiftKey)[name];
     if (act === undefined) return;
     event.preventDefault();
@@ -63,6 +71,7 @@ class Input {
       "/": () => this._search(explorer.overview.filters.search),
       i: () => explorer.finder && this._search(explorer.finder.input),
       ...Object.fromEntries(TOOLS.map(([tool, , , key]) => [key, () => this.take(tool)])),
+      ...(explorer.header.suspects === null ? {} : this._suspectActs()),
       t: () => explorer.toggleBeside(),
       g: () => explorer.links.isOpen && explorer.set({ together: !explorer.links.together }),
       ",": () => explorer.stepLayer(-1),
@@ -73,6 +82,18 @@ class Input {
       u: () => explorer.address.usable && explorer.share(),
       "?": () => explorer.chrome.toggleHelp(),
       Escape: () => explorer.escape(),
+    };
+  }
+
+  _suspectActs() {
+    const { explorer } = this;
+    const { state } = explorer;
+    const says = state.suspect === null ? [] : JUDGEMENTS.map(([mark], i) => [i + 1, () => explorer.suspectPanel.mark(mark)]);
+    return {
+      j: () => explorer.stepSuspect(1),
+      k: () => explorer.stepSuspect(-1),
+      o: () => explorer.set({ outlines: !state.outlines }),
+      ...Object.fromEntries(says),
     };
   }
 

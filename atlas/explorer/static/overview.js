@@ -4,9 +4,10 @@ const BARS = 10;
 const MATCHES = 200; // names in the list of a search
 
 class Overview {
-  /** actions: {set(changes), filter(changes)}; finder: an ImageFinder, or null where ids cannot be searched. */
-  constructor(header, actions, finder) {
-    Object.assign(this, { header, actions });
+  /** actions: {set(changes), filter(changes)}; finder: an ImageFinder, or null where ids cannot be searched; suspects:
+   * a SuspectList, or null where none were looked for. */
+  constructor(header, actions, finder, suspects) {
+    Object.assign(this, { header, actions, suspects });
     this.summary = h("p", { class: "quiet" });
     this.legend = h("section", { class: "legend" });
     this.filters = new FilterForm(header, actions.filter);
@@ -14,7 +15,7 @@ class Overview {
     this.regions = h("section", { class: "regions" });
     this.changes = header.diff === null ? null : new ChangeList(header, { layer: (layer) => actions.set({ layer }), change: (change) => actions.filter({ change }) });
     this.hint = h("p", { class: "hint" }, "Point at a cell to see what it holds; click it for its real pictures. Press ? for the keys.");
-    this.body = [h("h2", {}, "In view"), this.summary, this.changes?.element ?? "", ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions, this.hint];
+    this.body = [h("h2", {}, "In view"), this.summary, this.changes?.element ?? "", suspects?.element ?? "", ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions, this.hint];
   }
 
   /** Bring all to a state. census: of the drawn points in view; passing: what the filter leaves; cells: of a colour mode,
@@ -23,6 +24,7 @@ class Overview {
     this.pale = pale;
     this.filters.show(state.filter, passing, book);
     this.changes?.show(state.filter.change);
+    this.suspects?.show(state.suspect);
     if (points === null) {
       this.summary.textContent = "Loading the samples …";
       return;

@@ -14,6 +14,7 @@ class Painter {
       ground: colour("--ground", "#ffffff"), dot: colour("--dot", "#d3d7de"), ink: colour("--ink", "#1b2230"),
       accent: colour("--accent", "#2f5fd0"), quiet: colour("--quiet", "#667085"),
     };
+    this.theme.tones = { good: colour("--good", "#1f7a4d"), fair: colour("--fair", "#9a6700"), poor: colour("--poor", "#b3402a") };
     this.theme.dim = channelsOf(this.theme.dot);
     this.theme.em = parseFloat(style.fontSize); // 13 to 20 CSS pixels: larger on a large screen
     this.theme.pale = channelsOf(colour("--pale", "#eeeeee"));

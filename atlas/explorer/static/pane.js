@@ -163,11 +163,22 @@ class Pane {
     for (const outline of this.outlines) this.stroke(context, outline, ratio, true);
     const pencil = explorer.pointers?.[this.number].pencil;
     if (pencil?.outline) this.stroke(context, pencil.outline, ratio, pencil.tool !== "walk");
+    this._paintCross(context, ratio);
     if (explorer.walk.isOpen && explorer.walk.pane === this.number) this.stroke(context, explorer.walk.path, ratio, false);
+    explorer.suspectMap.paint(this, context, ratio, this.theme);
     paintNames(context, this.namesNow(), ratio, this.inks);
     if (this.number === 1) for (const mark of this.marks) this._paintMark(context, mark, ratio);
     this._paintTwins(context, ratio);
     if (this.places !== null) this._paintPlaces(context, ratio);
+  }
+
+  /** The cross that keys draw with, and what they have drawn. */
+  _paintCross(context, ratio) {
+    const pen = this.explorer.input?.pen;
+    if (pen?.cross?.pane !== this) return;
+    const outline = pen.outlineOn(this);
+    if (outline !== null) this.stroke(context, outline, ratio, this.explorer.input.tool !== "walk");
+    this._paintCursor(context, pen.cross, this.theme.accent, ratio);
   }
 
   /** Outlines of the region that was drawn on this map; those of another show where the layers have one layout. */
@@ -244,10 +255,14 @@ class Pane {
     this.twins = twins;
     this._mark(context, twins.selected.map((i) => [this.points.x[i], this.points.y[i]]), this.theme.ink, ratio);
     this._mark(context, twins.pointed.map((i) => [this.points.x[i], this.points.y[i]]), MARK, ratio);
-    if (twins.cursor === null) return;
+    if (twins.cursor !== null) this._paintCursor(context, twins.cursor, MARK, ratio);
+  }
+
+  /** A small cross at a place of the unit square. */
+  _paintCursor(context, at, ink, ratio) {
     const { view } = this;
-    const [x, y] = [view.screenX(twins.cursor.x) * ratio, view.screenY(twins.cursor.y) * ratio];
-    for (const [colour, width] of [["#ffffff", 5], [MARK, 2]]) {
+    const [x, y] = [view.screenX(at.x) * ratio, view.screenY(at.y) * ratio];
+    for (const [colour, width] of [["#ffffff", 5], [ink, 2]]) {
       context.beginPath();
       for (const [dx, dy] of [[1, 0], [0, 1]]) {
         context.moveTo(x - 11 * dx * ratio, y - 11 * dy * ratio);

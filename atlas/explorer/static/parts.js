@@ -19,7 +19,8 @@ function makeParts(explorer) {
       image: (image) => explorer.goToImage(image),
       cell: (column, row) => explorer.set({ selected: { ...explorer.state.selected, column, row } }),
     }),
-    overview: new Overview(header, { set: (changes) => explorer.set(changes), filter }, finder),
+    overview: new Overview(header, { set: (changes) => explorer.set(changes), filter }, finder, makeSuspectList(explorer)),
+    suspectPanel: makeSuspectPanel(explorer),
     selection: makeSelection(explorer),
     walk: new Walk(header, shards, tiles, {
       close: () => explorer.set({ walk: null }),
@@ -33,6 +34,25 @@ function makeParts(explorer) {
     beside: new Beside(header, explorer.panes[1], { set: (changes) => explorer.set(changes) }),
     chrome: makeChrome(explorer, network),
   };
+}
+
+function makeSuspectList(explorer) {
+  if (explorer.header.suspects === null) return null;
+  return new SuspectList(explorer.header, explorer.suspectMarks, {
+    open: (index) => explorer.openSuspect(index),
+    csv: () => explorer.saveSuspects(explorer.header.suspects.listed.map((_, index) => index)),
+  });
+}
+
+function makeSuspectPanel(explorer) {
+  if (explorer.header.suspects === null) return null;
+  return new SuspectPanel(explorer.header, explorer.shards, explorer.suspectMarks, {
+    close: () => explorer.openSuspect(null),
+    fit: () => explorer.fitSuspect(),
+    image: (image) => explorer.goToImage(image),
+    step: (by) => explorer.stepSuspect(by),
+    csv: (index) => explorer.saveSuspects([index]),
+  });
 }
 
 function makeSelection(explorer) {

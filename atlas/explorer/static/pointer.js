@@ -10,7 +10,7 @@ class Pointer {
     this.pointer = null; // its place in the frame in CSS pixels
     this.pencil = new Pencil(element, {
       place: (event, anywhere) => this._worldPlace(event, anywhere),
-      done: (tool, path, adding) => this._drawn(tool, path, adding),
+      done: (tool, path, adding) => this.drawn(tool, path, adding),
       drawing: () => {
         explorer.chrome.hideCard(pane.number);
         explorer.repaint();
@@ -34,20 +34,33 @@ class Pointer {
       const step = Math.min(0.9, Math.max(-0.9, -event.deltaY * lines * WHEEL_STEP));
       view.zoomAbout(at.x, at.y, 1 / (1 - step));
     }, { passive: false });
+    this.fingers = new Map(); // the pointers that are down: id -> [x, y]
     element.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || this._place(event) === null) return;
       event.target.setPointerCapture?.(event.pointerId);
-      this.dragged = [event.clientX, event.clientY];
+      this.fingers.set(event.pointerId, [event.clientX, event.clientY]);
+      if (this.fingers.size > 1) this.pressed = null; // two fingers click nothing
     });
     element.addEventListener("pointermove", (event) => {
-      if (!this.dragged || (event.buttons & 1) === 0) return;
-      view.drag(event.clientX - this.dragged[0], event.clientY - this.dragged[1]);
-      this.dragged = [event.clientX, event.clientY];
+      if (!this.fingers.has(event.pointerId) || (event.buttons & 1) === 0) return;
+      const before = grip(this.fingers);
+      this.fingers.set(event.pointerId, [event.clientX, event.clientY]);
+      this._follow(before, grip(this.fingers));
     });
-    for (const end of ["pointerup", "pointercancel"]) element.addEventListener(end, () => (this.dragged = null));
+    for (const end of ["pointerup", "pointercancel"]) element.addEventListener(end, ({ pointerId }) => this.fingers.delete(pointerId));
   }
 
-  _drawn(tool, path, adding) {
+  /** Move the map with the fingers on it: the place between them stays between them, and spreading them zooms. */
+  _follow(before, now) {
+    const { view } = this.pane;
+    view.drag(now.x - before.x, now.y - before.y);
+    if (before.spread === 0 || now.spread === 0) return;
+    const outer = this.explorer.plot.el.getBoundingClientRect();
+    view.zoomAbout(now.x - outer.left - view.frame.left, now.y - outer.top - view.frame.top, now.spread / before.spread);
+  }
+
+  /** A path was drawn with a tool, of a box its two corners: walk it, or select what it goes around. */
+  drawn(tool, path, adding) {
     const { explorer, pane } = this;
     this.forget(); // a card of where the drawing ended would hide what was drawn
     const pixel = 1 / pane.view.scale;
@@ -120,14 +133,16 @@ class Pointer {
     const { explorer, pane } = this;
     const { state, chrome } = explorer;
     if (pane.view.size === null || pane.layer === null) return;
-    const points = state.points === "off" ? null : pane.points;
+    const suspect = place === null ? -1 : explorer.suspectMap.at(pane, place);
+    const points = state.points === "off" || suspect >= 0 ? null : pane.points;
     const nearest = place && points ? points.nearest(pane.view, place.x, place.y) : -1;
-    const found = place === null || nearest >= 0 ? null : pane.found(place);
+    const found = place === null || nearest >= 0 || suspect >= 0 ? null : pane.found(place);
     if (found?.tile !== pane.hovered?.tile || found?.slot !== pane.hovered?.slot) this._expect(found);
     if (explorer.links.isOpen) explorer.repaint();
     Object.assign(pane, { hovered: found, pointed: nearest });
     explorer.painter.ring();
-    if (nearest >= 0) {
+    if (suspect >= 0) chrome.showCard(pane, `suspect ${suspect}`, place, () => suspectCard(explorer.header.suspects.listed[suspect], suspect));
+    else if (nearest >= 0) {
       const image = points.image[nearest];
       const content = pointCard(image, pane.layer, explorer.shards, explorer.header);
       if (content !== null) chrome.showCard(pane, `image ${image} of ${pane.layer}`, place, () => content);
@@ -142,8 +157,22 @@ class Pointer {
     if (place === null || !this.pressed || event.button !== 0) return;
     const moved = Math.hypot(event.clientX - this.pressed[0], event.clientY - this.pressed[1]);
     if (moved > 4) return;
+    const suspect = this.explorer.suspectMap.at(this.pane, place);
+    if (suspect >= 0) {
+      this.forget();
+      this.explorer.openSuspect(suspect);
+      return;
+    }
     const found = this.pane.found(place);
     this.forget(); // the panel says it all: a card would hide the map until the pointer moves
     this.explorer.select(found, this.pane.number);
   }
+}
+
+/** The middle of some fingers on the page, and how far apart the first two are, 0 for one alone. */
+function grip(fingers) {
+  const places = [...fingers.values()];
+  const mean = (axis) => places.reduce((sum, place) => sum + place[axis], 0) / places.length;
+  const spread = places.length > 1 ? Math.hypot(places[0][0] - places[1][0], places[0][1] - places[1][1]) : 0;
+  return { x: mean(0), y: mean(1), spread };
 }

@@ -159,18 +159,23 @@ class SelectionPanel {
 /** The selection as CSV: what pandas, embedding-atlas and FiftyOne open as it is. */
 async function selectionCsv({ header, shards, columns, actions }) {
   const { level, side } = actions.level();
-  const quote = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
   const lines = ["x,y,id,label,prediction,cell"];
   for (let i = 0; i < columns.length; i++) {
     const image = columns.image[i];
-    const ids = await shards.wait(`names/${Math.floor(image / IDS_PER_SHARD)}`);
-    if (ids === null) throw new Error("the ids of some images are not in this page");
     const at = (value) => Math.min(side - 1, Math.floor(value * side));
     const cell = `${level}/${at(columns.x[i])}/${at(columns.y[i])}`;
-    const names = [ids.ids[image % IDS_PER_SHARD], header.classes[columns.label[i]] ?? "", header.outputs[columns.prediction[i]] ?? ""];
-    lines.push([columns.x[i].toFixed(5), columns.y[i].toFixed(5), ...names.map(quote), cell].join(","));
+    const names = [await imageId(shards, image), header.classes[columns.label[i]] ?? "", header.outputs[columns.prediction[i]] ?? ""];
+    lines.push([columns.x[i].toFixed(5), columns.y[i].toFixed(5), ...names.map(csvField), cell].join(","));
   }
   return `${lines.join("\r\n")}\r\n`;
+}
+
+const csvField = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+
+async function imageId(shards, image) {
+  const names = await shards.wait(`names/${Math.floor(image / IDS_PER_SHARD)}`);
+  if (names === null) throw new Error("the ids of some images are not in this page");
+  return names.ids[image % IDS_PER_SHARD];
 }
 
 /** Hand the user a file. */

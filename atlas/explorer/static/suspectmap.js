@@ -1,0 +1,123 @@
+/* Suspects on the map: the cells that hold most of each one's samples, outlined at every level, under its number. */
+
+/** Width and dashes of an outline: told apart without colour, too. */
+const SUSPECT_LINES = { poor: [2.4, []], fair: [1.9, [7, 4]], good: [1.6, [1.5, 4.5]] };
+
+class SuspectMap {
+  constructor(header, shards) {
+    Object.assign(this, { header, shards });
+    this.opened = new WeakMap(); // shard -> samples' places
+    this.edges = new WeakMap(); // squares -> edges around them
+  }
+
+  /** Where the suspects lie on a layer: [{x, y, squares, view}], null while it is on its way. */
+  of(layer) {
+    const shard = this.shards.get(`outlined/${layer}`);
+    if (!shard) return null;
+    if (!this.opened.has(shard)) {
+      const places = (text) => Float32Array.from(unpack(text, Uint16Array), (value) => value / 65535);
+      this.opened.set(shard, shard.suspects.map(({ x, y, ...rest }) => ({ x: places(x), y: places(y), ...rest })));
+    }
+    return this.opened.get(shard);
+  }
+
+  /** What is drawn on a map: [{index, tone, open, edges: [[x0, y0, x1, y1]], first: [column, row, side]}]; the open
+   * one last. */
+  shown(pane) {
+    const { state, suspectMarks } = this.header.suspects === null ? {} : pane.explorer;
+    if (!state || (!state.outlines && state.suspect === null)) return [];
+    const places = this.of(pane.layer);
+    const { level } = pane;
+    if (places === null || level === null) return [];
+    const all = places.map(({ squares }, index) => {
+      const of = squares[level.level] ?? [];
+      const suspect = this.header.suspects.listed[index];
+      return { index, tone: suspectTone(suspect, suspectMarks.of(suspect)), open: state.suspect === index, edges: this._edgesOf(of, level.side), first: [of[0], of[1], level.side] };
+    });
+    const drawn = all.filter(({ open, edges }) => edges.length > 0 && (open || state.outlines));
+    return drawn.sort((a, b) => Number(a.open) - Number(b.open) || b.index - a.index);
+  }
+
+  _edgesOf(squares, side) {
+    if (!this.edges.has(squares)) this.edges.set(squares, edgesAround(squares, side));
+    return this.edges.get(squares);
+  }
+
+  /** Paint outlines, the open one's samples, and the numbers; remembers where the numbers are. */
+  paint(pane, context, ratio, theme) {
+    const shown = this.shown(pane);
+    pane.badges = [];
+    for (const { edges, tone, open } of shown) strokeEdges(context, edges, pane.view, ratio, theme, tone, open);
+    const open = shown.find((one) => one.open);
+    if (open) this._paintSamples(pane, context, ratio, theme, open);
+    for (const one of shown) this._paintBadge(pane, context, ratio, theme, one);
+  }
+
+  _paintSamples(pane, context, ratio, theme, { index, tone }) {
+    const { x, y } = this.of(pane.layer)[index];
+    const { view } = pane;
+    const radius = 0.17 * theme.em * ratio;
+    context.beginPath();
+    x.forEach((one, i) => {
+      const [px, py] = [view.screenX(one) * ratio, view.screenY(y[i]) * ratio];
+      context.moveTo(px + radius, py);
+      context.arc(px, py, radius, 0, 2 * Math.PI);
+    });
+    Object.assign(context, { fillStyle: theme.tones[tone], strokeStyle: theme.ground, lineWidth: 2 * ratio });
+    context.stroke();
+    context.fill();
+  }
+
+  _paintBadge(pane, context, ratio, theme, { index, tone, open, first: [column, row, side] }) {
+    const { view } = pane;
+    const radius = (open ? 0.85 : 0.7) * theme.em;
+    let [px, py] = [view.screenX(column / side), view.screenY((row + 1) / side)];
+    while (pane.badges.some((other) => Math.hypot(other.px - px, other.py - py) < other.radius + radius)) px += radius;
+    pane.badges.push({ px, py, radius, index });
+    context.beginPath();
+    context.arc(px * ratio, py * ratio, radius * ratio, 0, 2 * Math.PI);
+    Object.assign(context, { fillStyle: theme.tones[tone], strokeStyle: theme.ground, lineWidth: 2.5 * ratio });
+    context.stroke();
+    context.fill();
+    Object.assign(context, { fillStyle: theme.ground, font: `700 ${0.85 * theme.em * ratio}px system-ui, sans-serif`, textAlign: "center", textBaseline: "middle" });
+    context.fillText(String(index + 1), px * ratio, py * ratio);
+  }
+
+  /** The suspect whose number is at a place of a map's frame, -1 where none is. */
+  at(pane, { x, y }) {
+    return (pane.badges ?? []).findLast(({ px, py, radius }) => Math.hypot(px - x, py - y) <= radius + 2)?.index ?? -1;
+  }
+}
+
+/** The edges around the union of a grid's squares [column, row, column, row, ...], in the unit square. */
+function edgesAround(squares, side) {
+  const has = new Set();
+  for (let i = 0; i < squares.length; i += 2) has.add(squares[i + 1] * (side + 1) + squares[i]);
+  const inside = (column, row) => column >= 0 && column < side && has.has(row * (side + 1) + column);
+  const edges = [];
+  for (let i = 0; i < squares.length; i += 2) {
+    const [column, row] = [squares[i], squares[i + 1]];
+    const [left, bottom, right, top] = [column, row, column + 1, row + 1].map((value) => value / side);
+    if (!inside(column - 1, row)) edges.push([left, bottom, left, top]);
+    if (!inside(column + 1, row)) edges.push([right, bottom, right, top]);
+    if (!inside(column, row - 1)) edges.push([left, bottom, right, bottom]);
+    if (!inside(column, row + 1)) edges.push([left, top, right, top]);
+  }
+  return edges;
+}
+
+function strokeEdges(context, edges, view, ratio, theme, tone, open) {
+  const path = new Path2D();
+  for (const [ax, ay, bx, by] of edges) {
+    path.moveTo(view.screenX(ax) * ratio, view.screenY(ay) * ratio);
+    path.lineTo(view.screenX(bx) * ratio, view.screenY(by) * ratio);
+  }
+  const [width, dashes] = SUSPECT_LINES[tone];
+  const wide = open ? width + 1.2 : width;
+  Object.assign(context, { lineCap: "round", strokeStyle: theme.ground, lineWidth: (wide + 2.8) * ratio });
+  context.stroke(path);
+  context.setLineDash(dashes.map((length) => length * ratio));
+  Object.assign(context, { strokeStyle: theme.tones[tone], lineWidth: wide * ratio });
+  context.stroke(path);
+  context.setLineDash([]);
+}
