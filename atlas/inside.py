@@ -66,6 +66,19 @@ def health(
     probe: Annotated[
         bool, typer.Option(" /--no-probe", show_default=False, help="Leave the linear classifiers out.")
     ] = True,
+    gradients: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Gradients of the loss at each block, on so many pictures; 0: none.")
+    ] = 256,
+    rounded: Annotated[
+        int, typer.Option(min=0, metavar="N", help="What rounding each block costs, on so many pictures; 0: not.")
+    ] = 128,
+    trained: Annotated[
+        Path | None, typer.Option("--train", metavar="MANIFEST.toml", help="Pictures that it was trained on: the gap.")
+    ] = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option(metavar="MANIFEST.toml", help="Held-out pictures, where the pipeline's are those trained on."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also draw it over depth, as a page.")] = None,
     as_json: Json = False,
     overrides: Overrides = None,
@@ -75,7 +88,16 @@ def health(
 
     with show_progress() as progress:
         found = judge_health(
-            pipeline, images=images, layers=layer or (), probe=probe, overrides=overrides or (), progress=progress
+            pipeline,
+            images=images,
+            layers=layer or (),
+            probe=probe,
+            gradients=gradients,
+            rounded=rounded,
+            trained=trained,
+            held_out=held_out,
+            overrides=overrides or (),
+            progress=progress,
         )
     if out is not None:
         from atlas.looking.depth import health_html
@@ -85,8 +107,7 @@ def health(
     if as_json:
         print(json.dumps(found.to_dict()))
         return
-    accuracy = "" if found.accuracy is None else f", accuracy {found.accuracy:.1%}"
-    print(f"{found.model}: {found.images:,} images{accuracy}")
+    print(found.title)
     print_table(found.table())
     for sentence in found.findings:
         print(sentence)

@@ -53,7 +53,7 @@ def main() -> None:
         taken = []
         for side in (
             lambda: plain(overrides, images),
-            lambda: health(PIPELINE, images=images, probe=False, overrides=overrides),
+            lambda: health(PIPELINE, images=images, probe=False, gradients=0, rounded=0, overrides=overrides),
         ):
             start = time.perf_counter(), time.process_time()
             side()

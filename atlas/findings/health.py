@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,6 +47,48 @@ class Separability:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What rounding one layer costs the network, over the same images as without it.
+
+    changed: the share of predictions that become others. accuracy: by how much it rises (below 0: falls), low and high
+    its 95 % interval over images; None without labels.
+    """
+
+    changed: float
+    accuracy: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What rounding one layer's output costs the network, on so many images."""
+
+    images: int
+    half: Cost
+    eight_bit: Cost
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much better a layer tells classes apart in pictures that the network was trained on than in others.
+
+    trained, held_out: accuracy of a classifier (`by`: "probe" or "nearest mean") that is fitted on half of the pictures
+    trained on; `trained` is on the other half of them, so that what differs is the network's doing. gap: trained less
+    held_out, low and high its 95 % interval over images. spread_trained, spread_held_out: class spread of either.
+    """
+
+    by: str
+    trained: float
+    held_out: float
+    gap: float
+    low: float
+    high: float
+    spread_trained: float | None
+    spread_held_out: float | None
+
+
+@dataclass(frozen=True)
 class LayerHealth:
     """One layer's line.
 
@@ -56,7 +97,9 @@ class LayerHealth:
     effective_rank: exp of the entropy of the pooled vectors' singular values (Roy and Vetterli 2007), centred.
     memory_share, time_share: of all listed layers. half, eight_bit: the share of each image's 10 nearest that remain
     when the layer's pooled vectors are rounded to float16, or to 256 steps from -max to max; None for few images.
-    eight_bit_centroid: held-out accuracy of the nearest mean after that rounding.
+    eight_bit_centroid: held-out accuracy of the nearest mean after that rounding. spread: `class_spread`, None without
+    labels. gradient: the mean length of a picture's gradient of the loss with respect to the layer's output. rounding,
+    gap: None where they were not asked for.
     """
 
     name: str
@@ -74,6 +117,10 @@ class LayerHealth:
     half: float | None
     eight_bit: float | None
     eight_bit_centroid: float | None
+    spread: float | None = None
+    gradient: float | None = None
+    rounding: Rounding | None = None
+    gap: Gap | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -90,6 +137,9 @@ def judge(
     totals: tuple[int, float],
     probe: bool = True,
     seed: int = 0,
+    gradient: float | None = None,
+    rounding: Rounding | None = None,
+    gap: Gap | None = None,
 ) -> LayerHealth:
     """Put a layer's figures together. pooled (images, channels), labels (images,), -1: none; totals: bytes, seconds."""
     dead = units.highest == units.lowest
@@ -116,6 +166,10 @@ def judge(
         neighbours_kept(pooled[some], half_precision(pooled)[some]) if enough else None,
         neighbours_kept(pooled[some], coarse[some]) if enough else None,
         None if rounded is None else rounded.centroid,
+        class_spread(pooled, labels),
+        gradient,
+        rounding,
+        gap,
     )
 
 
@@ -164,6 +218,69 @@ def separability(
     return Separability(float(right[~fitted].mean()), float(right[fitted].mean()), tried, fitted_right)
 
 
+def class_spread(rows: NDArray[np.floating], labels: NDArray[np.integer[Any]]) -> float | None:
+    """The share of the pooled vectors' variance that lies within classes, unbiased: 0 where each class is one point, 1
+    where classes say nothing. None below 40 labelled images, 2 classes with 2 images each, or without any variance.
+
+    (sum of squares to the class means / (images - classes)) / (sum of squares to the mean / (images - 1)), over all
+    channels: one less the adjusted R squared of the classes.
+    """
+    known = labels >= 0
+    rows, labels = np.asarray(rows[known], np.float64), labels[known]
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(rows) < FEWEST_LABELLED or (counts >= 2).sum() < 2:
+        return None
+    total = float(((rows - rows.mean(0)) ** 2).sum())
+    within = sum(float(((some - some.mean(0)) ** 2).sum()) for some in (rows[labels == one] for one in classes))
+    if not total > 1e-12 * float((rows**2).sum()):
+        return None
+    return within / (len(rows) - len(classes)) / (total / (len(rows) - 1))
+
+
+def cost_of(plain: NDArray[np.int64], rounded: NDArray[np.int64], labels: NDArray[np.int64]) -> Cost:
+    """Compare predictions (images,) with and without rounding; labels -1: none. The interval is of paired differences.
+
+    Where no image's verdict changes, the interval's ends come from the rule of three: 3 / images either way.
+    """
+    changed = float((plain != rounded).mean())
+    known = labels >= 0
+    if not known.any():
+        return Cost(changed, None, None, None)
+    gained = (rounded == labels)[known].astype(float) - (plain == labels)[known]
+    mean, count = float(gained.mean()), int(known.sum())
+    half = 1.96 * float(gained.std(ddof=1)) / np.sqrt(count) if gained.any() and count > 1 else 3 / count
+    return Cost(changed, mean, mean - half, mean + half)
+
+
+def separability_gap(
+    trained: NDArray[np.floating],
+    trained_labels: NDArray[np.integer[Any]],
+    held_out: NDArray[np.floating],
+    held_out_labels: NDArray[np.integer[Any]],
+    *,
+    probe: bool = True,
+    seed: int = 0,
+) -> Gap | None:
+    """Fit on half of the pictures trained on, and try the other half and the held-out ones; None with few labels."""
+    fitted = split(len(trained), seed)
+    before = separability(trained, trained_labels, fitted, probe=probe)
+    rows = np.concatenate([trained[fitted], held_out])
+    labels = np.concatenate([trained_labels[fitted], held_out_labels])
+    after = separability(rows, labels, np.arange(len(rows)) < fitted.sum(), probe=probe)
+    if before is None or after is None:
+        return None
+    by, one, other = "nearest mean", before.centroid, after.centroid
+    if before.probe is not None and after.probe is not None:
+        by, one, other = "probe", before.probe, after.probe
+    counts = int((trained_labels[~fitted] >= 0).sum()), int((held_out_labels >= 0).sum())
+    # Agresti and Caffo 2000: with one hit and one miss more in each, the interval holds at 0 and 1 as well.
+    shares = [(share * count + 1) / (count + 2) for share, count in zip((one, other), counts, strict=True)]
+    error = 1.96 * np.sqrt(sum(s * (1 - s) / (c + 2) for s, c in zip(shares, counts, strict=True)))
+    middle = shares[0] - shares[1]
+    spreads = class_spread(trained, trained_labels), class_spread(held_out, held_out_labels)
+    return Gap(by, one, other, one - other, float(middle - error), float(middle + error), *spreads)
+
+
 def half_precision(rows: NDArray[np.floating]) -> NDArray[np.float32]:
     """Values as float16 holds them; what is beyond 65,504 becomes that."""
     return np.clip(rows, -65504, 65504).astype(np.float16).astype(np.float32)
@@ -187,45 +304,3 @@ def _nearest(rows: NDArray[np.float32]) -> NDArray[np.int64]:
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -2)
     return np.argpartition(-cosines, NEAR, axis=1)[:, :NEAR]
-
-
-def unusual(layers: Sequence[LayerHealth]) -> list[str]:
-    """Say what stands out, and what it may mean; a sentence each, one that says so where nothing does."""
-    said: list[str] = []
-    before: LayerHealth | None = None
-    for layer in layers:
-        name, units = f"'{layer.name}'", layer.channels
-        if layer.dead > max(0, 0.05 * units):
-            said.append(
-                f"{layer.dead} of {units} units of {name} never change on these pictures: they are dead, or made for "
-                "what is not among them; pruning them changes nothing here."
-            )
-        if layer.stuck > 0.05 * units:
-            said.append(
-                f"{layer.stuck} of {units} units of {name} are at their highest value more than half of the time: "
-                "they are saturated and pass hardly any gradient."
-            )
-        if units >= 16 and layer.effective_rank < 0.1 * units:
-            said.append(
-                f"{name} uses few of its directions (effective rank {layer.effective_rank:.1f} of {units}): it may be "
-                "wider than its task needs, or collapsed."
-            )
-        if layer.eight_bit is not None and layer.eight_bit < 0.8:
-            said.append(
-                f"rounded to 8 bits {name} keeps only {layer.eight_bit:.0%} of its neighbours: a few large values set "
-                "the scale, so quantise it by channel or leave it."
-            )
-        if layer.half is not None and layer.half < 0.97:
-            said.append(
-                f"{name} loses neighbours even in half precision ({layer.half:.0%} kept): its values are extreme."
-            )
-        now, then = layer.separability, before.separability if before is not None else None
-        if now is not None and then is not None and now.centroid < then.centroid - 0.05:
-            said.append(
-                f"Classes lie less apart in {name} ({now.centroid:.0%} by the nearest mean on held-out pictures) than "
-                f"in '{before.name if before else ''}' before it ({then.centroid:.0%})."
-            )
-        before = layer
-    return said or [
-        "Nothing stands out: no dead or saturated units, full use of directions, classes ever further apart."
-    ]

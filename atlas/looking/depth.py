@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 
-from atlas.findings.health import LayerHealth
-from atlas.layer_health import Health
+from atlas.findings.health_record import Health
 
 _WIDE, _HIGH, _LEFT, _BELOW = 460, 170, 36, 18
 _COLOURS = ("#b2182b", "#2166ac", "#767676")
@@ -16,18 +16,28 @@ Curve = tuple[str, list[float | None]]
 def health_html(found: Health) -> str:
     """The page of `atlas health --out`: what stands out, curves from the first layer to the last, the table."""
     say = html.escape
-    layers = found.layers
-    accuracy = "" if found.accuracy is None else f", accuracy {found.accuracy:.1%}"
-    titles = f"{found.model} · {found.images:,} pictures{accuracy}"
-    charts = "".join(_chart(title, curves, [layer.name for layer in layers]) for title, curves in _curves(layers))
+    said = "".join(f"<li>{say(sentence)}</li>" for sentence in found.findings)
+    return _PAGE.format(title=say(found.title), said=said, charts=depth_charts(found), table=health_table(found))
+
+
+def depth_charts(found: Health) -> str:
+    """Curves over depth, a figure for each question that was asked."""
+    names = [layer.name for layer in found.layers]
+    return "".join(_chart(title, curves, names) for title, curves in _curves(found)) + _gradient_chart(found)
+
+
+def health_table(found: Health) -> str:
+    """A line for each layer, as HTML."""
+    say = html.escape
     rows = found.table()
     head = "".join(f"<th>{say(name)}</th>" for name in rows[0])
     body = "".join("<tr>" + "".join(f"<td>{say(value)}</td>" for value in row.values()) + "</tr>" for row in rows)
-    said = "".join(f"<li>{say(sentence)}</li>" for sentence in found.findings)
-    return _PAGE.format(title=say(titles), said=said, charts=charts, head=head, body=body)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _curves(layers: Sequence[LayerHealth]) -> list[tuple[str, list[Curve]]]:
+def _curves(found: Health) -> list[tuple[str, list[Curve]]]:
+    layers = found.layers
+    gaps = [layer.gap for layer in layers]
     apart = [layer.separability for layer in layers]
     charts: list[tuple[str, list[Curve]]] = [
         (
@@ -61,27 +71,66 @@ def _curves(layers: Sequence[LayerHealth]) -> list[tuple[str, list[Curve]]]:
             ],
         ),
         ("Values that are 0", [("zeros", [layer.sparsity for layer in layers])]),
+        ("Variance within classes", [("class spread", [layer.spread for layer in layers])]),
+        (
+            "Trained on against held out",
+            [
+                ("other pictures trained on", [gap.trained if gap else None for gap in gaps]),
+                ("held out", [gap.held_out if gap else None for gap in gaps]),
+            ],
+        ),
+        (
+            "Predictions kept when one layer is rounded",
+            [
+                ("8 bits", [1 - layer.rounding.eight_bit.changed if layer.rounding else None for layer in layers]),
+                ("half precision", [1 - layer.rounding.half.changed if layer.rounding else None for layer in layers]),
+            ],
+        ),
     ]
     known = [(title, [curve for curve in curves if any(v is not None for v in curve[1])]) for title, curves in charts]
     return [(title, curves) for title, curves in known if curves]
 
 
-def _chart(title: str, curves: Sequence[Curve], names: Sequence[str]) -> str:
-    """One chart from 0 to 100 %; a layer's name and value show when pointed at."""
+def _gradient_chart(found: Health) -> str:
+    """Gradients over depth on a logarithmic scale of whole decades; "" where they were not taken."""
+    values = [layer.gradient for layer in found.layers]
+    alive = [math.log10(value) for value in values if value]
+    if not alive:
+        return ""
+    low, high = math.floor(min(alive)), max(math.floor(min(alive)) + 1, math.ceil(max(alive)))
+    curve = [None if not value else (math.log10(value) - low) / (high - low) for value in values]
+    marks = [(0.0, f"1e{low}"), (1.0, f"1e{high}")]
+    told = ["none" if not value else f"{value:.3g}" for value in values]
+    names = [layer.name for layer in found.layers]
+    return _chart("Gradient of the loss", [("mean length, logarithmic", curve)], names, marks, told)
+
+
+def _chart(
+    title: str,
+    curves: Sequence[Curve],
+    names: Sequence[str],
+    marks: Sequence[tuple[float, str]] = ((0, "0%"), (0.5, "50%"), (1, "100%")),
+    told: Sequence[str] = (),
+) -> str:
+    """One chart from 0 to 1; a layer's name and value show when pointed at. marks: places along y and their words."""
     step = (_WIDE - _LEFT - 10) / max(1, len(names) - 1)
     parts = []
-    for share in (0, 0.5, 1):
+    for share, words in marks:
         y = _place(share)
         parts.append(f"<line x1='{_LEFT}' x2='{_WIDE - 10}' y1='{y}' y2='{y}' class='rule'/>")
-        parts.append(f"<text x='{_LEFT - 6}' y='{y + 4}' text-anchor='end'>{share:.0%}</text>")
+        parts.append(f"<text x='{_LEFT - 6}' y='{y + 4}' text-anchor='end'>{words}</text>")
     for (curve, values), colour in zip(curves, _COLOURS, strict=False):
-        points = [(_LEFT + i * step, _place(v), names[i], v) for i, v in enumerate(values) if v is not None]
+        points = [
+            (_LEFT + i * step, _place(v), names[i], told[i] if told else f"{v:.1%}")
+            for i, v in enumerate(values)
+            if v is not None
+        ]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
         parts.append(f"<polyline points='{line}' fill='none' stroke='{colour}' stroke-width='2'/>")
         parts += [
             f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3.5' fill='{colour}'>"
-            f"<title>{html.escape(name)}, {curve}: {v:.1%}</title></circle>"
-            for x, y, name, v in points
+            f"<title>{html.escape(name)}, {curve}: {said}</title></circle>"
+            for x, y, name, said in points
         ]
     first, last = html.escape(names[0]), html.escape(names[-1])
     parts.append(f"<text x='{_LEFT}' y='{_HIGH - 2}'>{first}</text>")
@@ -108,7 +157,7 @@ h1 {{ font-size: 1.4rem; overflow-wrap: anywhere; }}
 main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(26rem, 1fr)); gap: 1.5rem; margin: 1.5rem 0; }}
 figure {{ margin: 0; }}
 figcaption {{ font-size: .85rem; margin-bottom: .3rem; }} figcaption b {{ margin-right: .6rem; }}
-svg {{ width: 100%; }} svg text {{ font-size: 10px; fill: GrayText; }}
+svg {{ width: 100%; }} svg text {{ font-size: 10px; fill: color-mix(in srgb, CanvasText 70%, Canvas); }}
 .rule {{ stroke: color-mix(in srgb, CanvasText 15%, Canvas); }}
 table {{ border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: right; padding: .2rem .55rem; }}
@@ -120,6 +169,6 @@ div {{ overflow-x: auto; }}
 <h1>{title}</h1>
 <ul>{said}</ul>
 <main>{charts}</main>
-<div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
+<div>{table}</div>
 </body></html>
 """

@@ -11,16 +11,24 @@ from PIL import Image
 
 from atlas.errors import LayerError
 from atlas.findings.health import (
+    Cost,
+    Gap,
+    LayerHealth,
+    Rounding,
     Units,
+    class_spread,
+    cost_of,
     effective_rank,
     eight_bits,
     half_precision,
     judge,
     neighbours_kept,
     separability,
+    separability_gap,
     split,
-    unusual,
 )
+from atlas.findings.health_record import Health
+from atlas.findings.health_told import unusual
 from atlas.layer_health import health
 
 
@@ -210,3 +218,153 @@ def test_chosen_layers_and_fewer_images(pipeline: Path) -> None:
     assert found.images == 24
     with pytest.raises(LayerError, match="no layer 'bod'"):
         health(pipeline, layers=["bod"])
+
+
+def test_class_spread_by_a_loop_and_at_its_ends() -> None:
+    rng = np.random.default_rng(5)
+    rows, labels = rng.normal(size=(90, 7)), np.arange(90) % 3
+    rows[:, 0] += 2 * labels
+    within = total = 0.0
+    for channel in range(7):
+        column = rows[:, channel]
+        total += column.var(ddof=1)
+        within += sum(((column[labels == one] - column[labels == one].mean()) ** 2).sum() for one in range(3)) / 87
+    assert class_spread(rows, labels) == pytest.approx(within / total)
+    assert class_spread(np.eye(3)[labels], labels) == pytest.approx(0, abs=1e-12)
+    noise = [class_spread(rng.normal(size=(90, 7)), labels) for _ in range(40)]
+    assert np.mean(noise) == pytest.approx(1, abs=0.01)  # unbiased: classes that say nothing take up no variance
+    assert class_spread(rows, np.full(90, -1)) is None
+    assert class_spread(np.ones((90, 7)), labels) is None
+
+
+def test_the_cost_of_rounding_is_of_paired_differences() -> None:
+    labels = np.array([0] * 50 + [-1] * 10)
+    plain = np.array([0] * 40 + [1] * 10 + [3] * 10)
+    rounded = plain.copy()
+    rounded[:6] = 2  # six lost
+    rounded[40] = 0  # one gained
+    found = cost_of(plain, rounded, labels)
+    assert found.changed == pytest.approx(7 / 60)
+    assert found.accuracy == pytest.approx(-5 / 50)
+    differences = np.array([-1] * 6 + [1] + [0] * 43)
+    half = 1.96 * differences.std(ddof=1) / np.sqrt(50)
+    assert (found.low, found.high) == pytest.approx((-0.1 - half, -0.1 + half))
+    same = cost_of(plain, plain, labels)
+    assert (same.accuracy, same.low, same.high) == pytest.approx((0, -0.06, 0.06))
+    assert cost_of(plain, rounded, np.full(60, -1)).accuracy is None
+
+
+def test_pictures_known_by_heart_show_as_a_gap() -> None:
+    rng = np.random.default_rng(6)
+    labels = np.arange(400) % 4
+    apart, noise = np.eye(4)[labels] * 4 + rng.normal(size=(400, 4)), rng.normal(size=(400, 4))
+    wide = separability_gap(apart, labels, noise, labels, probe=False)
+    assert wide is not None
+    assert (wide.by, wide.low > 0.4) == ("nearest mean", True)
+    assert wide.low < wide.gap < wide.high
+    assert wide.spread_trained is not None
+    assert wide.spread_held_out is not None
+    assert wide.spread_trained < 0.5 < wide.spread_held_out
+    around = []
+    for seed in range(12):
+        one, other = (np.eye(4)[labels] + rng.normal(size=(400, 4)) for _ in range(2))
+        around.append(separability_gap(one, labels, other, labels, seed=seed))
+    assert all(gap is not None and gap.by == "probe" for gap in around)
+    inside = sum(gap is not None and gap.low <= 0 <= gap.high for gap in around)
+    assert inside >= 10  # the same kind of pictures on both sides: no gap
+    assert separability_gap(apart, np.full(400, -1), noise, labels) is None
+
+
+def test_gradients_and_rounding_against_a_loop(pipeline: Path) -> None:
+    import torch
+    from torch.nn import functional
+
+    from atlas.job import open_job
+
+    found = health(pipeline, gradients=70, rounded=70, probe=False)
+    job = open_job(pipeline)
+    model = job.model
+    pictures = model.preprocess.normalise(
+        model.preprocess.stack([model.preprocess.picture(job.source.read(i)) for i in range(70)])
+    )
+    labels = torch.tensor([job.source.entries()[i].label for i in range(70)])
+    net = model.network
+    stages = [
+        (net.stem, lambda h: net.head(net.body(h).mean((2, 3)))),
+        (net.body[0], lambda h: net.head(net.body[1](h).mean((2, 3)))),
+        (net.body[1][0], lambda h: net.head(h.mean((2, 3)))),
+        (net.head, lambda h: h),
+    ]
+    h = pictures
+    for layer, (stage, rest) in zip(found.layers, stages, strict=True):
+        with torch.no_grad():
+            h = net.head(h.mean((2, 3))) if stage is net.head else stage(h)
+        leaf = h.clone().requires_grad_()
+        lengths = []
+        for i in range(70):
+            (slope,) = torch.autograd.grad(functional.cross_entropy(rest(leaf)[i : i + 1], labels[i : i + 1]), leaf)
+            lengths.append(float(slope[i].norm()))
+        assert layer.gradient == pytest.approx(np.mean(lengths), rel=1e-4)
+        assert layer.rounding is not None
+        step = float(h.abs().max()) / 127
+        with torch.no_grad():
+            plain, coarse = rest(h).argmax(1), rest(torch.round(h / step) * step).argmax(1)
+        assert layer.rounding.images == 70
+        assert layer.rounding.eight_bit.changed == pytest.approx(float((plain != coarse).float().mean()), abs=0.02)
+        gained = float((coarse == labels).float().mean() - (plain == labels).float().mean())
+        assert layer.rounding.eight_bit.accuracy == pytest.approx(gained, abs=0.02)
+    assert not any(m._forward_hooks for m in net.modules())
+
+
+def test_a_second_manifest_tells_the_gap_whichever_it_is(pipeline: Path, tmp_path: Path) -> None:
+    from atlas.errors import ConfigError, DataError
+
+    other = tmp_path / "other.toml"
+    other.write_text('name = "other"\nsource = "folder"\npath = "pictures"\n')
+    as_held = health(pipeline, held_out=other, probe=False, gradients=0, rounded=0)
+    as_trained = health(pipeline, trained=other, probe=False, gradients=0, rounded=0)
+    assert as_held.other is not None
+    assert as_trained.other is not None
+    assert (as_held.other.trained, as_trained.other.trained) == (False, True)
+    assert as_held.other.accuracy == as_held.accuracy  # the same pictures
+    stem = as_held.layers[0]
+    assert stem.gap is not None
+    assert stem.gap.trained == stem.gap.held_out == 1  # dark against light
+    assert stem.rounding is None
+    with pytest.raises(ConfigError, match="not both"):
+        health(pipeline, trained=other, held_out=other)
+    (tmp_path / "elsewhere" / "red").mkdir(parents=True)
+    Image.new("RGB", (16, 16)).save(tmp_path / "elsewhere" / "red" / "1.png")
+    other.write_text('name = "other"\nsource = "folder"\npath = "elsewhere"\n')
+    with pytest.raises(DataError, match="no class in common"):
+        health(pipeline, held_out=other, probe=False, gradients=0, rounded=0)
+
+
+def test_a_record_goes_to_json_and_comes_back(pipeline: Path, tmp_path: Path) -> None:
+    from atlas.errors import DataError
+
+    found = health(pipeline, held_out=tmp_path / "data.toml", gradients=16, rounded=16)
+    file = tmp_path / "health.json"
+    file.write_text(json.dumps(found.to_dict()))
+    assert Health.read(file) == found
+    assert all(len(row) == len(found.table()[0]) for row in found.table())
+    for broken in ("{}", "[1]", '{"kind": "health", "schema": 1, "layers": 3}', "no json"):
+        file.write_text(broken)
+        with pytest.raises(DataError, match="atlas health PIPELINE"):
+            Health.read(file)
+
+
+def test_vanishing_gradients_gaps_and_costly_rounding_are_told() -> None:
+    rows, labels = np.random.default_rng(7).normal(size=(60, 10)).astype(np.float32), np.full(60, -1)
+
+    def layer(name: str, **given) -> LayerHealth:
+        return judge(name, "Conv2d", units(10), rows, labels, totals=(400, 4.0), **given)
+
+    gap = Gap("probe", 0.99, 0.6, 0.39, 0.33, 0.45, 0.1, 0.4)
+    dear = Rounding(200, Cost(0.0, 0.0, -0.01, 0.01), Cost(0.1, -0.08, -0.11, -0.05))
+    said = "\n".join(unusual([layer("a", gradient=1e-6), layer("b", gradient=1.0, gap=gap, rounding=dear)]))
+    assert "Gradients vanish: at 'a' they are 1,000,000 times smaller than at 'b'" in said
+    assert "Overfitted from 'b' on" in said
+    assert "Rounding the output of 'b' to 8 bits costs 8.0 points" in said
+    assert "half precision costs" not in said
+    assert "No gradient reaches 'a'" in "\n".join(unusual([layer("a", gradient=0.0), layer("b", gradient=1.0)]))
