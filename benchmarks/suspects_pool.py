@@ -386,6 +386,23 @@ def arrays_of(variant: Variant, cache: Path) -> list[dict[str, Any]]:
     ]
 
 
+def probes_of(variant: Variant, cache: Path) -> list[Any]:
+    """The network at each layer of `arrays_of`, with the pictures that detection sees: for the causal test."""
+    from safetensors.torch import load_file
+
+    from atlas.models import Model, Preprocess, layer_shapes
+    from atlas.suspects.probe import Probe
+
+    recipe = RECIPES[variant.dataset]
+    network = network_of(variant.dataset, load_file(cache / "pool" / f"{variant.name}.safetensors"))
+    way_in = Preprocess(recipe.mean, recipe.std, crop=(recipe.side, recipe.side))
+    outputs = tuple(f"class {index}" for index in range(16 if variant.dataset == "shapes" else 10))
+    model = Model(network.requires_grad_(False), variant.name, way_in, outputs, "")
+    pictures = planted(variant, "detection", cache).pictures.transpose(0, 3, 1, 2)
+    shapes = layer_shapes(model, recipe.layers)
+    return [Probe(model, layer, shapes[layer], lambda image: pictures[image]) for layer in recipe.layers]
+
+
 def _save(path: Path, **arrays: Any) -> None:
     beside = path.with_suffix(f".{os.getpid()}.npz")
     np.savez(beside, **arrays)
