@@ -67,6 +67,7 @@ RECIPES: dict[Dataset, Recipe] = {
         0.05,
         ("stem", "block1"),
         ("block2", "block3", "head"),
+        True,
     ),
     "cifar": Recipe(
         32,
