@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,19 +18,22 @@ from atlas.models import Model, resolve_device
 from atlas.models.capture import Tap
 from atlas.records import Icons, Progress, silent
 from atlas.rendering.cache import SCORE_NAMES, IconCache, icon_key
+from atlas.rendering.crew import crew
 from atlas.rendering.engine import ENGINE_VERSION, Recipe, optimise
 from atlas.rendering.reference import check_reference, reference_device, render_reference
 from atlas.rendering.score import Scores, rank_directions, score_pictures
 from atlas.rendering.target import Target, bytes_per_icon, is_out_of_memory, open_target
 
 Backend = Literal["batched", "lucent"]
+Rendered = tuple[NDArray[np.uint8], Scores]
 BACKENDS: tuple[Backend, ...] = ("batched", "lucent")
 DEFAULT_STEPS = {"batched": 24, "lucent": 128}
 DETERMINISTIC_BATCH = 16
 _LARGEST_BATCH = {"cpu": 32, "cuda": 512}
 _LUCENT_BATCH = 16
 _SCORED_TOGETHER = 64
-_CPU_MEMORY = 10**9  # bytes for one batch on a processor
+_CPU_MEMORY = 5 * 10**8  # bytes for each core's batch on a processor
+_FEWEST_EACH = 4  # icons for each core: fewer are drawn sooner by all cores together
 
 
 def render_icons(
@@ -57,8 +62,9 @@ def render_icons(
     as it is, with `starts` too. starts: uint8 (n, s, s, 3), pictures to start from, such as the icons of the cells
     above, `faded`. mean: (channels,), the layer's mean activation; with it an icon shows what sets its cell apart from
     the others ("batched" only). tap: which side of the layer the directions are of. batch: icons at a time; "auto"
-    measures what fits into `memory` (GB; "auto" is 1 on a processor, half of what is free on a GPU), and either is
-    halved when memory runs out.
+    measures what fits into `memory` (GB for all that is drawn at once; "auto" is 0.5 for each of torch's threads on a
+    processor, where each draws its own batch, and half of what is free on a GPU), and either is halved when memory runs
+    out.
     deterministic: the same bits for the same call on the same machine, however often it was interrupted; on the CPU.
     cache: a folder where each finished icon is kept and looked up by a hash of all that made it. progress is called as
     ("icons", done, n). An icon depends on its direction and the seed, not on the others.
@@ -80,7 +86,8 @@ def render_icons(
         starts=_checked_starts(starts, len(vectors)),
     )
     place = _place(device, options)
-    with open_target(model, layer, size=size, width=vectors.shape[1], device=place, tap=tap) as target:
+    hands = _hands(place, options, len(vectors))
+    with open_target(model, layer, size=size, width=vectors.shape[1], device=place, tap=tap, crew=hands) as target:
         if options.backend == "lucent":
             check_reference(model, layer, target.shape, tap, options.mean)
         job = _Job(model, target, vectors, options, IconCache(cache) if cache is not None else None, progress)
@@ -151,6 +158,7 @@ class _Job:
         self._model, self._target, self._vectors, self._options = model, target, vectors, options
         self._cache, self._progress = cache, progress
         self._recipe = Recipe(options.steps) if options.starts is None else Recipe.started(options.steps)
+        self._alone = options.deterministic or len(target.crew) > 1
         self._batch = options.batch or (DETERMINISTIC_BATCH if options.deterministic else self._fitting_batch())
         self._keys = self._icon_keys()
         self._done = 0
@@ -166,20 +174,24 @@ class _Job:
             queue = list(_split(everything[np.logical_not(here)], self._batch))
         self._done = len(everything) - sum(map(len, queue))
         self._progress("icons", self._done, len(everything))
-        while queue:
-            members = queue.pop(0)
-            if self._finish(members):
-                self._done += len(members)
-                self._progress("icons", self._done, len(everything))
-                continue
-            self._batch = len(members) // 2
-            queue = list(_split(np.concatenate([members, *queue]), self._batch))
+        with crew(self._target.crew, alone=self._alone) as submit:
+            running: dict[Future[Rendered], NDArray[np.int64]] = {}
+            while queue or running:
+                while queue and len(running) < len(self._target.crew):
+                    members = queue.pop(0)
+                    running[submit(partial(self._draw, members))] = members
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    members = running.pop(future)
+                    if self._keep(members, future):
+                        self._progress("icons", self._done, len(everything))
+                        continue
+                    self._batch = min(self._batch, len(members) // 2)
+                    queue = list(_split(np.concatenate([members, *queue]), self._batch))
 
-    def _finish(self, members: NDArray[np.int64]) -> bool:
-        """Render, score and keep one batch; False when memory ran out and a smaller batch can be tried."""
+    def _keep(self, members: NDArray[np.int64], future: Future[Rendered]) -> bool:
+        """Take a batch over; False when memory ran out and a smaller one can be tried."""
         try:
-            images = self._render(members)
-            scores = score_pictures(self._target, self._vectors[members], images)
+            images, scores = future.result()
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -190,31 +202,38 @@ class _Job:
                 ) from error
         else:
             self.images[members] = images
-            self.scores[members] = np.stack([getattr(scores, name) for name in SCORE_NAMES], 1)
+            self.scores[members] = _columns(scores)
             self.pooled[members] = scores.pooled
-            if self._cache is not None:
-                for index in members:
-                    self._cache.write(self._keys[index], self.images[index], self.scores[index], self.pooled[index])
+            self._done += len(members)
             return True
         if self._target.device.type == "cuda":
             torch.cuda.empty_cache()
         return False
 
-    def _render(self, members: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def _draw(self, members: NDArray[np.int64], target: Target) -> Rendered:
+        """Render, score and cache one batch; on a thread of its own, it touches nothing but files."""
+        images = self._render(members, target)
+        scores = score_pictures(target, self._vectors[members], images)
+        if self._cache is not None:
+            for index, image, row, pooled in zip(members, images, _columns(scores), scores.pooled, strict=True):
+                self._cache.write(self._keys[index], image, row, pooled)
+        return images, scores
+
+    def _render(self, members: NDArray[np.int64], target: Target) -> NDArray[np.uint8]:
         options = self._options
         starts = None if options.starts is None else options.starts[members]
         if options.backend == "batched":
             return optimise(
-                self._target, self._vectors[members], self._recipe, seed=options.seed, mean=options.mean, starts=starts
+                target, self._vectors[members], self._recipe, seed=options.seed, mean=options.mean, starts=starts
             )
         return render_reference(
             self._model,
-            self._target.layer,
+            target.layer,
             self._vectors[members],
             size=options.size,
             steps=options.steps,
             seed=options.seed,
-            device=self._target.device,
+            device=target.device,
             starts=starts,
         )
 
@@ -228,7 +247,7 @@ class _Job:
         return True
 
     def _icon_keys(self) -> list[str]:
-        """One key per icon; with `deterministic` also over its batch, its place in it, and the machine's kind."""
+        """One key per icon; with `deterministic` also over its batch, its place in it, and the device."""
         if self._cache is None:
             return []
         options, target = self._options, self._target
@@ -255,16 +274,16 @@ class _Job:
         if not options.deterministic:
             return keys
         whole = [keys[members[0] : members[-1] + 1] for members in _split(np.arange(len(keys)), self._batch)]
-        place = {"device": str(target.device), "threads": torch.get_num_threads()}
+        place = {"device": str(target.device)}
         return [
             icon_key({"batch": together, "slot": slot, **place}) for together in whole for slot in range(len(together))
         ]
 
     def _fitting_batch(self) -> int:
-        """How many icons fit into the memory that is allowed, and how many the device can use at once."""
+        """How many icons at a time fit into the memory that is allowed, or what the device has use for."""
         if self._options.backend == "lucent":
             return _LUCENT_BATCH
-        device = self._target.device
+        device, hands = self._target.device, len(self._target.crew)
         try:
             needed = bytes_per_icon(self._target)
         except RuntimeError as error:
@@ -273,8 +292,9 @@ class _Job:
             return 1
         allowed = self._options.memory
         if allowed is None:
-            allowed = torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else _CPU_MEMORY
-        return int(np.clip(allowed // needed, 1, _LARGEST_BATCH.get(device.type, 32)))
+            allowed = torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else _CPU_MEMORY * hands
+        share = max(1, -(-len(self._vectors) // hands))  # every core has one
+        return int(np.clip(allowed / hands // needed, 1, min(share, _LARGEST_BATCH.get(device.type, 32))))
 
 
 def _nearest(pooled: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.int32] | None:
@@ -285,6 +305,18 @@ def _nearest(pooled: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArr
 def _split(indices: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
+
+
+def _columns(scores: Scores) -> NDArray[np.float32]:
+    return np.stack([getattr(scores, name) for name in SCORE_NAMES], 1)
+
+
+def _hands(place: torch.device, options: _Options, count: int) -> int:
+    """How many batches are drawn at once: on a processor one for each of torch's threads, with enough to do for it."""
+    if place.type != "cpu" or options.backend == "lucent":
+        return 1
+    each = options.batch or (DETERMINISTIC_BATCH if options.deterministic else _FEWEST_EACH)
+    return max(1, min(torch.get_num_threads(), -(-count // each)))
 
 
 def _place(device: str, options: _Options) -> torch.device:

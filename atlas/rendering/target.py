@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +31,17 @@ class Feed:
     shape: LayerShape
 
 
+class Halted(BaseException):
+    """Ends a thread's work on a target; a BaseException, so that no network's own `except` takes it."""
+
+
 class Target:
     """A layer that pictures can be shown to; made by `open_target`, which removes its hooks.
 
     size: the icons' side in pixels. feed: the network's input, which icons of another size are resized to. coarse: a
     smaller input for rendering's first steps, None where the layer takes none. channels: of the network's pictures,
-    1 or 3.
+    1 or 3. crew: this target and others of the same layer, one for each thread: one network cannot be captured twice at
+    once.
     """
 
     def __init__(
@@ -57,6 +63,8 @@ class Target:
         self.device = device
         self.channels = model.preprocess.channels
         self.precision = _fast_type(device)
+        self.crew: tuple[Target, ...] = (self,)
+        self._halted = False
         self._run = run
         self._shift = -torch.tensor(model.preprocess.mean, device=device).view(1, -1, 1, 1)
         self._factor = 1 / torch.tensor(model.preprocess.std, device=device).view(1, -1, 1, 1)
@@ -70,8 +78,10 @@ class Target:
         """Run pictures (n, channels, h, w) in [0, 1]; return float32 (n, positions, channels of the layer).
 
         They are resized to the feed (by default the target's) unless they have its size. fast: in bfloat16 where the
-        device has it.
+        device has it. Raises Halted after `halt`.
         """
+        if self._halted:
+            raise Halted
         feed = feed or self.feed
         pictures = (resized(pictures, feed.size) + self._shift) * self._factor
         pictures = pictures.to(memory_format=torch.channels_last)
@@ -79,15 +89,20 @@ class Target:
             found = self._run(pictures)[self.layer]
         return as_grid(found, feed.shape).float()
 
+    def halt(self) -> None:
+        """End what another thread does with this target at its next pass."""
+        self._halted = True
+
 
 @contextmanager
 def open_target(
-    model: Model, layer: str, *, size: int, width: int, device: torch.device, tap: Tap = "output"
+    model: Model, layer: str, *, size: int, width: int, device: torch.device, tap: Tap = "output", crew: int = 1
 ) -> Iterator[Target]:
     """Prepare a layer for icons of `size` pixels and directions of `width` channels, on a copy of the network.
 
-    The copy keeps the caller's network as it is: its device, its memory format, its hooks. Raises LayerError for an
-    unknown layer, ModelError for a network that cannot run, RenderError for directions of another width.
+    The copy keeps the caller's network as it is: its device, its memory format, its hooks. crew: for how many threads
+    at a time; their networks share the weights. Raises LayerError for an unknown layer, ModelError for a network that
+    cannot run, RenderError for directions of another width.
     """
     network = copy.deepcopy(model.network).to(device).to(memory_format=torch.channels_last)
     own = replace(model, network=network.eval().requires_grad_(False))
@@ -95,8 +110,17 @@ def open_target(
     coarse = _coarse_feed(own, layer, feed, tap)
     if device.type == "cpu":  # a GPU's own kernels are quicker
         freeze(network)
-    with capture(network, [layer], tap=tap) as run:
-        yield Target(own, layer, size, feed, device, run, coarse)
+    twins = [network, *(_with_same_weights(network) for _ in range(crew - 1))]
+    with ExitStack() as stack:
+        runs = [stack.enter_context(capture(twin, [layer], tap=tap)) for twin in twins]
+        targets = tuple(Target(own, layer, size, feed, device, run, coarse) for run in runs)
+        targets[0].crew = targets
+        yield targets[0]
+
+
+def _with_same_weights(network: nn.Module) -> nn.Module:
+    """A copy with modules and hooks of its own, whose tensors are the network's."""
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())})
 
 
 def find_feed(model: Model, layer: str, *, size: int, width: int, tap: Tap = "output") -> Feed:

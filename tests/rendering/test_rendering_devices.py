@@ -108,23 +108,27 @@ def test_a_network_too_large_to_be_measured_is_drawn_one_by_one(
 
 
 @pytest.mark.parametrize(
-    ("device", "memory", "free", "expected"),
+    ("device", "hands", "memory", "free", "expected"),
     [
-        ("cuda", None, 80e6, 40),  # half of what is free
-        ("cuda", None, 80e9, 512),
-        ("cuda", 10e6, 80e6, 10),
-        ("cpu", None, 80e6, 32),
-        ("cpu", 5e6, 80e6, 5),
-        ("cpu", 1e3, 80e6, 1),
+        ("cuda", 1, None, 80e6, 40),  # half of what is free
+        ("cuda", 1, None, 80e9, 512),
+        ("cuda", 1, 10e6, 80e6, 10),
+        ("cpu", 1, None, 80e6, 32),
+        ("cpu", 1, 5e6, 80e6, 5),
+        ("cpu", 2, 10e6, 80e6, 5),  # each core's batch its share
+        ("cpu", 60, None, 80e6, 10),  # every core one of 600 icons' batches
+        ("cpu", 1, 1e3, 80e6, 1),
     ],
 )
 def test_a_batch_is_what_the_device_and_the_setting_hold(
-    monkeypatch: pytest.MonkeyPatch, device: str, memory: float | None, free: float, expected: int
+    monkeypatch: pytest.MonkeyPatch, device: str, hands: int, memory: float | None, free: float, expected: int
 ) -> None:
     monkeypatch.setattr(icons_module, "bytes_per_icon", lambda target: 10**6)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (free, 80e9))
     job = SimpleNamespace(
-        _options=SimpleNamespace(backend="batched", memory=memory), _target=SimpleNamespace(device=torch.device(device))
+        _options=SimpleNamespace(backend="batched", memory=memory),
+        _target=SimpleNamespace(device=torch.device(device), crew=range(hands)),
+        _vectors=np.zeros((600, 3)),
     )
     assert icons_module._Job._fitting_batch(job) == expected  # type: ignore[arg-type]
 
