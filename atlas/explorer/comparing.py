@@ -19,6 +19,9 @@ FLIPS_TOLD = 6
 CLASSES_TOLD = 10
 BELOW_TOLD = 3
 CELL_ARRAYS = ("overlap", "flips", "accuracy_one", "accuracy_other")
+EFFECT_ARRAYS = ("effect_class", "effect_change")
+SHOWN_FIRST = 9  # of a change's images: docs/formats.md promises that they show it best
+NOT_BY_CHANCE = 0.05
 CHANGE_WORDS = "Of an image's 10 nearest in either network, the share that are not among the nearest in both"
 """What the columns `change …` hold."""
 
@@ -42,14 +45,14 @@ def _told_column(column: Column) -> Column:
 
 
 @lru_cache(maxsize=64)  # cells of a level are asked for one by one
-def _cell_arrays(atlas: Atlas, level: int) -> dict[str, NDArray[np.float32]] | None:
+def _cell_arrays(atlas: Atlas, level: int) -> dict[str, NDArray[Any]] | None:
     if not (is_diff(atlas.path) and (atlas.path / ARRAYS).is_file()):
         return None
     diff = open_diff(atlas.path)
     if diff.document["of"] != "networks":
         return None
-    arrays = {name: diff.array(f"cells_{level}_{name}") for name in CELL_ARRAYS}
-    shapes = {array.shape for array in arrays.values()}
+    arrays = {name: diff.array(f"cells_{level}_{name}") for name in (*CELL_ARRAYS, *EFFECT_ARRAYS)}
+    shapes = {array.shape[:2] for array in arrays.values()}
     cells = {len(one) for layer in atlas.layers for one in layer.levels if one.number == level}
     if shapes != {(len(diff.document["networks"]) - 1, max(cells))} or len(cells) > 1:
         raise StoreError(f"{atlas.path / ARRAYS} is damaged: its cells of level {level} are {shapes}; compare again")
@@ -60,22 +63,66 @@ def cell_change(atlas: Atlas, layer: int, level: int, cell: int) -> dict[str, An
     """What changed in a cell of a comparison of networks, from the first to this one; None for any other atlas.
 
     between: layers, the last being the other one of the first. accuracy: of both. flips: share of the images predicted
-    otherwise. overlap: share of the neighbours in common. None each where unknown. Raises StoreError where damaged.
+    otherwise. overlap: share of the neighbours in common. None each where unknown. effects: [output, change] of those
+    whose mean effect changed most. Raises StoreError where damaged.
     """
     arrays = _cell_arrays(atlas, level)
     if arrays is None:
         return None
     other = layer or len(atlas.layers) - 1
-    at = {name: number(array[other - 1, cell]) for name, array in arrays.items()}
+    at = {name: number(arrays[name][other - 1, cell]) for name in CELL_ARRAYS}
     accuracy = [at["accuracy_one"], at["accuracy_other"]]
-    return {"between": [0, other], "accuracy": accuracy, "flips": at["flips"], "overlap": at["overlap"]}
+    effects = zip(*(arrays[name][other - 1, cell].tolist() for name in EFFECT_ARRAYS), strict=True)
+    return {
+        "between": [0, other],
+        "accuracy": accuracy,
+        "flips": at["flips"],
+        "overlap": at["overlap"],
+        "effects": [[output, number(value, 3)] for output, value in effects if output >= 0 and np.isfinite(value)],
+    }
 
 
+@lru_cache(maxsize=64)
+def beyond_floor(atlas: Atlas, layer: int, level: int) -> NDArray[np.uint8] | None:
+    """Whether each of a level's cells changed by more than the noise floor, uint8 (cells,): 1 yes, 0 no, 2 unknown.
+
+    By the p-values of the comparison, adjusted over all cells; None where it has none, as without references.
+    """
+    if not (is_diff(atlas.path) and (atlas.path / ARRAYS).is_file()):
+        return None
+    diff = open_diff(atlas.path)
+    at = next(one for one in atlas.layers[layer].levels if one.number == level)
+    found = diff.array(f"cells_{level}_p")
+    if diff.document["of"] == "networks":
+        found = found[(layer or len(atlas.layers) - 1) - 1]
+        if len(found) != len(at):
+            raise StoreError(f"{atlas.path / ARRAYS} is damaged: level {level} has {len(found)} cells; compare again")
+    else:  # of all cells of either dataset, where the layer has those of its own
+        column, row = diff.array(f"cells_{level}_column"), diff.array(f"cells_{level}_row")
+        by_place = dict(zip(zip(column.tolist(), row.tolist(), strict=True), found.tolist(), strict=True))
+        places = zip(at.level.column.tolist(), at.level.row.tolist(), strict=True)
+        found = np.array([by_place.get(place, np.nan) for place in places], np.float64)
+    if not np.isfinite(found).any():
+        return None
+    return np.where(np.isfinite(found), found < NOT_BY_CHANCE, 2).astype(np.uint8)
+
+
+def changed_images(atlas: Atlas, change: int) -> list[int]:
+    """The images of a listed change that the atlas has, in stored order. Raises LookupError past the last change."""
+    changes = () if (about := told(atlas)) is None else about["changes"]
+    if not 0 <= change < len(changes):
+        raise LookupError(f"no change {change}")
+    images: list[int] = changes[change]["images"]
+    return images
+
+
+@lru_cache(maxsize=4)  # asked for at every page that is opened
 def told(atlas: Atlas) -> dict[str, Any] | None:
     """A comparison as its page tells it, ready for JSON; None for any other atlas.
 
     layer: the word for what the layers are. figures: [name, value]. changes: kind, classes, text, p, count of images,
-    the indices of those named whose id the atlas has. tested: whether any were looked for; below: text and p of the
+    the indices of those named whose id the atlas has, in the order of the document. floored: whether cells are known to
+    be within the noise floor. tested: whether any were looked for; below: text and p of the
     nearest that are not listed. classes, flips: the document's, the first few. curve: of three networks or more, the
     figures of each but the first against the first and the one before. Raises StoreError for a damaged one.
     """
@@ -90,7 +137,7 @@ def told(atlas: Atlas) -> dict[str, Any] | None:
             "text": change["text"],
             "p": change.get("p"),
             "count": change.get("count", len(change["images"])),
-            "images": sorted({place[name] for name in change["images"] if name in place}),
+            "images": [place[name] for name in dict.fromkeys(change["images"]) if name in place],
         }
         for change in diff.changes
     ]
@@ -100,6 +147,11 @@ def told(atlas: Atlas) -> dict[str, Any] | None:
         "floor": str(diff.document["noise_floor"].get("words", "")),
         "changes": changes,
         "tested": bool(diff.document.get("tested", True)),
+        "floored": any(
+            beyond_floor(atlas, layer.index, level.number) is not None
+            for layer in atlas.layers
+            for level in layer.levels[:1]
+        ),
         **_lists(diff),
         "curve": [
             {name: point[name] for name in ("title", "first", "previous")} for point in diff.document.get("curve", ())

@@ -17,7 +17,7 @@ from atlas.explorer.encode import to_json
 SCRIPTS = (
     *("words", "kernel", "shards", "view", "columns", "filters", "colours", "points", "pointbook", "cells", "tiles"),
     *("outlines", "address", "network", "panel", "finder", "columnfilter", "overview", "selection", "regions", "walk"),
-    *("drift", "changes", "causal", "suspects", "suspectpanel", "suspectmap"),
+    *("drift", "strips", "changes", "causal", "suspects", "suspectpanel", "suspectmap"),
     *("names", "minimap", "picture", "layers", "chrome", "beside", "links", "pane", "painter", "pointer"),
     *("penkeys", "input", "parts", "explorer", "asked"),
 )

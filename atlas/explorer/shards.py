@@ -20,6 +20,7 @@ carries as many as fit. Kinds and their numbers:
     image/n           ids, labels, predictions and thumbnails of the same images; of a comparison, `answers` holds
                       predictions and confidences by layer
     suspect/i         suspect i: its members, boxes, icons, figures and causal test
+    strip/i           of a comparison, the pictures that show change i best
     outlined/L        where all suspects lie on a layer's map
 
 L is a layer's index, z a level's number; tx counts from the left, ty from the bottom. In a sheet of a tile the slots
@@ -38,7 +39,7 @@ from numpy.typing import NDArray
 from atlas.explorer.answers import Answers, answers_by_layer
 from atlas.explorer.cells import LevelCells
 from atlas.explorer.columns import Column
-from atlas.explorer.comparing import cell_change, diff_columns
+from atlas.explorer.comparing import SHOWN_FIRST, beyond_floor, cell_change, changed_images, diff_columns, told
 from atlas.explorer.confusions import confusions, is_wrong
 from atlas.explorer.encode import contact_sheet, number, pack, picture_uri
 from atlas.explorer.patchbook import PAGE, PatchBook
@@ -84,7 +85,7 @@ class Shards:
             "outlined": (1, self._outlined),
         }
         if pictures:
-            self._makers |= {"real": (4, self._real), "patch": (2, self._patch)}
+            self._makers |= {"real": (4, self._real), "patch": (2, self._patch), "strip": (1, self._strip)}
         self._cells = lru_cache(maxsize=32)(LevelCells)
 
     @cached_property
@@ -132,6 +133,8 @@ class Shards:
                     yield "tally", (layer.index,)
                     if self.columns and len(self.points[layer.index].ends) > 1:
                         yield "census", (layer.index,)
+        changes = (told(self.atlas) or {"changes": ()})["changes"] if self.pictures else ()
+        yield from (("strip", (index,)) for index in range(len(changes)))
         yield from self._suspect_keys()
         for layer in layers if self.pictures else ():
             for page in range(self.books[layer.index].pages):
@@ -237,7 +240,9 @@ class Shards:
         return {"pictures": self.shelves[layer].uris(self.books[layer].page(page).tolist())}
 
     def _table(self, layer: int, level: int) -> dict[str, Any]:
-        return self.cells(layer, level).table()
+        table = self.cells(layer, level).table()
+        beyond = beyond_floor(self.atlas, layer, level)
+        return table if beyond is None else table | {"beyond": pack(beyond)}
 
     def _effects(self, layer: int, level: int, group: int) -> dict[str, Any]:
         return self.cells(layer, level).effects_of(group)
@@ -328,6 +333,12 @@ class Shards:
         if values is None:
             raise LookupError(f"no column {column} of numbers")
         return {"values": pack(values)}
+
+    def _strip(self, change: int) -> dict[str, Any]:
+        images = changed_images(self.atlas, change)[:SHOWN_FIRST]
+        pictures = {slot: self.atlas.thumbnail(image) for slot, image in enumerate(images)}
+        sheet = picture_uri(contact_sheet(pictures, 3, self.atlas.header.thumbnail_size))
+        return {"images": images, "ids": [self.atlas.images.ids[image] for image in images], "sheet": sheet}
 
     def _suspect(self, index: int) -> dict[str, Any]:
         return suspect_detail(self.atlas, index, pictures=self.pictures)

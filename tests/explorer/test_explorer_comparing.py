@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from comparisons import CHANGED
-from looking import EXPLORER, Settle, Visit, addressed, data
+from looking import EXPLORER, Settle, Visit, addressed, centre, data, pixels
+from PIL import Image
 
 from atlas.explorer import export, start_server
 from atlas.explorer.cells import LevelCells
-from atlas.explorer.comparing import cell_change
+from atlas.explorer.comparing import beyond_floor, cell_change
 from atlas.explorer.header import page_header
 from atlas.explorer.points import live_points
 from atlas.explorer.shards import Shards
@@ -42,8 +45,72 @@ def test_a_cell_tells_what_changed_in_it(compared: Atlas, planted: Atlas) -> Non
             assert change is not None
             assert change["between"] == [0, 1]
             assert change["accuracy"] == pytest.approx([0.82, 0.59])
+            assert change["effects"] == [[1, -0.5], [2, 0.25]]
             assert (change["flips"], change["overlap"]) == pytest.approx((0.41, wanted[cell]), abs=1e-3)
     assert cell_change(planted, 0, 0, 0) is None
+
+
+def test_cells_within_the_noise_floor_are_known(compared: Atlas, planted: Atlas) -> None:
+    p = np.linspace(0, 1, len(compared.layers[0].levels[0]))
+    wanted = np.where(np.arange(len(p)) % 7 == 0, 2, p < 0.05)
+    for layer in (0, 1):
+        found = beyond_floor(compared, layer, 0)
+        np.testing.assert_array_equal(found, wanted)
+        shard = Shards(compared).value("cells", layer, 0)
+        assert base64.b64decode(shard["beyond"]) == wanted.astype(np.uint8).tobytes()
+    assert set(wanted.tolist()) == {0, 1, 2}
+    assert beyond_floor(planted, 0, 0) is None
+    assert "beyond" not in Shards(planted).value("cells", 0, 0)
+
+
+def test_a_changes_first_pictures_come_in_stored_order(compared: Atlas, planted: Atlas) -> None:
+    shards = Shards(compared)
+    strip = shards.value("strip", 0)
+    assert strip["images"] == CHANGED
+    assert strip["ids"] == [compared.images.ids[image] for image in CHANGED]
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(strip["sheet"].partition(",")[2])))).astype(int)
+    size = compared.header.thumbnail_size
+    for slot, image in enumerate(CHANGED):
+        top, left = slot // 3 * size, slot % 3 * size
+        assert np.abs(sheet[top : top + size, left : left + size] - compared.thumbnail(image)).mean() < 12
+    assert {("strip", (0,)), ("strip", (1,))} <= set(shards.all_keys())
+    bare = Shards(compared, pictures=False)
+    assert not any(kind == "strip" for kind, _ in bare.all_keys())
+    for other, number in ((bare, 0), (shards, 2), (Shards(planted), 0)):
+        with pytest.raises(LookupError):
+            other.value("strip", number)
+
+
+@pytest.mark.browser
+def test_pictures_of_changes_and_pale_cells(visit: Visit, compared: Atlas, settle: Settle) -> None:
+    with start_server(compared) as handle:
+        page = visit(f"{handle.url}#samples=off&names=off&size=full&beside=off&colour=plain")
+        strip = page.locator(".strip-of-nine").first
+        strip.locator("canvas").nth(len(CHANGED) - 1).wait_for()
+        ids = strip.locator("button").evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
+        assert ids == [compared.images.ids[image] for image in CHANGED]
+        strip.locator("button").first.click()
+        page.get_by_text(f"of {compared.images.ids[CHANGED[0]]}").wait_for()
+        page.keyboard.press("Escape")
+        level, found = compared.layers[0].levels[0], beyond_floor(compared, 0, 0)
+        assert found is not None
+        places = [centre(page, level, cell) for cell in range(len(level))]
+
+        def inks() -> np.ndarray:
+            page.wait_for_timeout(300)
+            settle(page)
+            picture = pixels(page)
+            return np.array([255 - picture[round(y), round(x)].min() for x, y in places])
+
+        paled = inks()
+        page.keyboard.press("e")
+        full = inks()
+        there = (full > 60) & level.has_icon
+        assert (found[there] == 0).sum() > 3
+        np.testing.assert_allclose(paled[there] / full[there], np.where(found[there] == 0, 0.28, 1), atol=0.06)
+        addressed(page)
+        assert "floor=off" in page.url
+        assert not page.get_by_label("Pale: cells within the noise floor").is_checked()
 
 
 @pytest.mark.browser
@@ -59,6 +126,8 @@ def test_the_panel_tells_the_figures_of_a_cell_and_of_what_changed(visit: Visit,
         said = words.inner_text().replace("\u00a0", " ")
         assert said == f"layer1 82 % → layer2 59 % right, 41 % predicted otherwise, neighbours in common {common}"
         assert page.locator(".panel-head p").inner_text().startswith("layer2 · Level 0")
+        changed = page.locator(".panel section", has_text="Effects that changed most").locator(".bar-row")
+        assert [words.split("\n")[-1] for words in changed.all_inner_texts()] == ["−0.50", "+0.25"]
         page.keyboard.press("Escape")
         page.locator(".changes li").first.get_by_text("p\u00a00.003 · 5 of 12 images shown").wait_for()
         assert page.locator(".changes li").nth(1).inner_text().endswith("p\u00a00.003 · 2 images")

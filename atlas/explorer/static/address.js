@@ -27,6 +27,7 @@ function writeAddress(state, view, there, { suspects }) {
   if (state.points !== state.first.points) say("samples", state.points);
   if (!state.density) say("size", "full");
   if (!state.names) say("names", "off");
+  if (!state.floor) say("floor", "off");
   if (state.colour !== state.first.colour) say("colour", state.colour);
   if (state.effect !== null) say("effect", state.effect);
   if (filter.classes.length > 0) say("class", filter.classes.join(","));
@@ -76,6 +77,7 @@ function readAddress(text, header, first) {
     points: one("samples", SAMPLES, first.points),
     density: said.get("size") !== "full",
     names: said.get("names") !== "off",
+    floor: said.get("floor") !== "off",
     colour: one("colour", colourModes(header, of).map(([mode]) => mode), first.colour),
     effect: whole("effect", header.outputs.length),
     filter: {

@@ -4,6 +4,7 @@ class CellTable {
   constructor(shard, side) {
     const types = { column: Uint16Array, row: Uint16Array, images: Uint32Array, samples: Uint32Array, trust: Float32Array, kept: Float32Array };
     for (const [name, Type] of Object.entries(types)) this[name] = unpack(shard[name], Type);
+    this.beyond = shard.beyond ? unpack(shard.beyond, Uint8Array) : null; // the noise floor: 1 yes, 0 no, 2 unknown
     this.side = side;
     this.length = this.column.length;
     this.index = new Int32Array(side * side).fill(-1);
@@ -91,16 +92,28 @@ function liveShares(points, side) {
   return Float32Array.from(all, (drawn, square) => (drawn === 0 ? NaN : live[square] / drawn));
 }
 
+const PALE = 0.28; // of a cell whose change is within the noise floor
+
 /** What filter and colour make of a level's cells: how strong each is shown, and the colour of its frame. */
 class CellLook {
-  /** shares: liveShares or null; values: of a colour mode or null, for the cells of `table`; pale: see valueColour. */
-  constructor({ filter, shares, table, values, mode, pale }) {
-    Object.assign(this, { filter, shares, table, values, mode, pale });
+  /** shares: liveShares or null; values: of a colour mode or null, for the cells of `table`; pale: see valueColour;
+   * beyond: a CellTable by whose noise floor cells pale, or null. */
+  constructor({ filter, shares, table, values, mode, pale, beyond }) {
+    Object.assign(this, { filter, shares, table, values, mode, pale, beyond });
   }
 
   /** 0 to 1: how much of a cell is left by the filter. */
   strength(cell, square) {
     if (cell.images < this.filter.images) return 0.1;
+    return this._left(square) * (this._isWithinFloor(square) ? PALE : 1);
+  }
+
+  _isWithinFloor(square) {
+    const cell = this.beyond === null ? -1 : this.beyond.index[square];
+    return cell >= 0 && this.beyond.beyond[cell] === 0;
+  }
+
+  _left(square) {
     if (this.shares === null) return 1;
     const share = this.shares[square];
     if (Number.isNaN(share)) return 0.5; // thinned: nothing of this cell is drawn

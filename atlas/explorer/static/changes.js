@@ -13,6 +13,15 @@ function cellChangeWords({ between, accuracy, flips, overlap }, { layers }) {
 
 const pWords = (p) => (p === null || p === undefined ? "" : p < 0.001 ? "p\u00a0<\u00a00.001" : `p\u00a0${p.toFixed(p < 0.1 ? 3 : 2)}`);
 
+/** What changed most of what a cell speaks for, as bars; "" where nothing is known. */
+function effectChanges({ between, effects }, { layers, outputs }) {
+  if (effects.length === 0) return "";
+  const most = Math.max(...effects.map(([, value]) => Math.abs(value))) || 1;
+  const rows = effects.map(([output, value]) => barRow(outputs[output], value / most, value < 0 ? "var(--minus)" : "var(--plus)", signed(value), true));
+  const words = `From ${layers[between[0]].name} to ${layers[between[1]].name}, the mean contribution to a class's logit.`;
+  return h("section", {}, h("h3", {}, "Effects that changed most"), h("div", { class: "bars" }, rows), h("p", { class: "quiet" }, words));
+}
+
 /** p and size of a change, and how many of its images can be shown. */
 function changeFigures({ p, count: size, images }) {
   const shown = images.length < size ? `${count(images.length)} of ${counted(size, "image")} shown` : counted(size, "image");
@@ -20,16 +29,20 @@ function changeFigures({ p, count: size, images }) {
 }
 
 class ChangeList {
-  /** actions: {layer(index), change(index or null): show the images of one alone} */
-  constructor(header, actions) {
+  /** actions: {layer(index), change(index or null): show the images of one alone, image(index), floor(on)} */
+  constructor(header, shards, actions) {
     Object.assign(this, { header, actions });
     const { diff } = header;
+    this.strips = header.pictures ? diff.changes.map((_, index) => new PictureStrip(shards, `strip/${index}`, header.thumbnailSize, (image) => actions.image(image))) : [];
+    this.floor = h("input", { type: "checkbox", change: (event) => actions.floor(event.target.checked) });
     this.buttons = diff.changes.map((change, index) => this._button(change, index));
     this.element = h("section", { class: "changes" }, h("h3", {}, "What changed"), this._figures(), this._curve(), this._list(), this._flips(), this._classes(), this._notes());
   }
 
-  /** Mark which change the filter leaves alone. */
-  show(chosen) {
+  /** Mark which change the filter leaves alone, and whether cells pale; ask for the pictures that are not there yet. */
+  show(chosen, floor) {
+    for (const strip of this.strips) strip.refresh();
+    this.floor.checked = floor;
     this.buttons.forEach((button, change) => button.setAttribute("aria-pressed", String(chosen === change)));
   }
 
@@ -52,7 +65,7 @@ class ChangeList {
   _list() {
     const { changes, tested, below } = this.header.diff;
     const quiet = (words) => h("p", { class: "quiet" }, words);
-    if (changes.length > 0) return h("ol", {}, this.buttons.map((button, i) => h("li", {}, button, quiet(changeFigures(changes[i])))));
+    if (changes.length > 0) return h("ol", {}, this.buttons.map((button, i) => h("li", {}, button, quiet(changeFigures(changes[i])), this.strips[i]?.element ?? "")));
     if (!tested) return "";
     const none = h("p", {}, "No group of images changed by more than chance explains.");
     if (below.length === 0) return none;
@@ -85,7 +98,8 @@ class ChangeList {
   }
 
   _notes() {
-    const { floor, notes } = this.header.diff;
-    return [floor ? [`Noise floor: ${floor}.`] : [], notes].flat().map((words) => h("p", { class: "quiet" }, words));
+    const { floor, notes, floored } = this.header.diff;
+    const pale = floored ? h("label", { class: "field" }, h("span", {}, "Pale: cells within the noise floor (E)"), this.floor) : "";
+    return [pale, floor ? [`Noise floor: ${floor}.`] : [], notes].flat().map((words) => (typeof words === "string" && words !== "" ? h("p", { class: "quiet" }, words) : words));
   }
 }

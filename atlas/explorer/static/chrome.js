@@ -18,7 +18,10 @@ const KEYS = [
   ["L", "select with a lasso"], ["W", "draw a walk"], ["Space ⏎", "drawing: a corner, the last"], ["V", "move again"], ["U", "copy the link"], ["Esc", "close, clear"],
 ];
 
+const FLOOR_KEYS = [["E", "cells within noise pale"]];
 const SUSPECT_KEYS = [["J K", "suspect after, before"], ["1 2 3", "say cue, fine, unsure"], ["O", "outlines of suspects"]];
+
+const keysOf = ({ diff, suspects }) => [...KEYS, ...(diff?.floored ? FLOOR_KEYS : []), ...(suspects === null ? [] : SUSPECT_KEYS)];
 
 /** A row of choices, one of them on. choices: [value, words, key]. */
 class Switch {
@@ -167,7 +170,7 @@ class Chrome {
 
   _help() {
     const close = h("button", { class: "close", "aria-label": "Close the explanation", click: () => this.toggleHelp(false) }, "×");
-    const keys = [...KEYS, ...(this.header.suspects === null ? [] : SUSPECT_KEYS)].map(([key, words]) => h("div", {}, h("kbd", {}, key), h("span", {}, words)));
+    const keys = keysOf(this.header).map(([key, words]) => h("div", {}, h("kbd", {}, key), h("span", {}, words)));
     return h(
       "section",
       { class: "help", role: "dialog", "aria-label": "What am I looking at?", hidden: true },

@@ -71,6 +71,7 @@ class Input {
       "/": () => this._search(explorer.overview.filters.search),
       i: () => explorer.finder && this._search(explorer.finder.input),
       ...Object.fromEntries(TOOLS.map(([tool, , , key]) => [key, () => this.take(tool)])),
+      e: () => explorer.header.diff?.floored && explorer.set({ floor: !state.floor }),
       ...(explorer.header.suspects === null ? {} : this._suspectActs()),
       t: () => explorer.toggleBeside(),
       g: () => explorer.links.isOpen && explorer.set({ together: !explorer.links.together }),

@@ -4,16 +4,16 @@ const BARS = 10;
 const MATCHES = 200; // names in the list of a search
 
 class Overview {
-  /** actions: {set(changes), filter(changes)}; finder: an ImageFinder, or null where ids cannot be searched; suspects:
+  /** actions: {set(changes), filter(changes), image(index)}; finder: an ImageFinder, or null where ids cannot be searched; suspects:
    * a SuspectList, or null where none were looked for. */
-  constructor(header, actions, finder, suspects) {
+  constructor(header, shards, actions, finder, suspects) {
     Object.assign(this, { header, actions, suspects });
     this.summary = h("p", { class: "quiet" });
     this.legend = h("section", { class: "legend" });
     this.filters = new FilterForm(header, actions.filter);
     this.effect = new NamePicker("effect-class", header.outputs, "Effect on which class?", (effect) => actions.set({ effect }));
     this.regions = h("section", { class: "regions" });
-    this.changes = header.diff === null ? null : new ChangeList(header, { layer: (layer) => actions.set({ layer }), change: (change) => actions.filter({ change }) });
+    this.changes = header.diff === null ? null : new ChangeList(header, shards, { layer: (layer) => actions.set({ layer }), change: (change) => actions.filter({ change }), image: actions.image, floor: (floor) => actions.set({ floor }) });
     this.hint = h("p", { class: "hint" }, "Point at a cell to see what it holds; click it for its real pictures. Press ? for the keys.");
     this.body = [h("h2", {}, "In view"), this.summary, this.changes?.element ?? "", suspects?.element ?? "", ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions, this.hint];
   }
@@ -23,7 +23,7 @@ class Overview {
   show({ census, points, book, state, passing, cells, awaited, pale }) {
     this.pale = pale;
     this.filters.show(state.filter, passing, book);
-    this.changes?.show(state.filter.change);
+    this.changes?.show(state.filter.change, state.floor);
     this.suspects?.show(state.suspect);
     if (points === null) {
       this.summary.textContent = "Loading the samples …";

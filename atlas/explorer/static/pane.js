@@ -128,15 +128,24 @@ class Pane {
   _cellLook(level) {
     const { state } = this.explorer;
     const filtered = filtersAnything(state.filter);
-    if (!filtered && this.cells === null) return null;
-    const stamp = `${this.version}/${level.level}`;
+    const beyond = this._floorOf(level);
+    if (!filtered && this.cells === null && beyond === null) return null;
+    const stamp = `${this.version}/${level.level}/${beyond !== null}`;
     if (this.lookStamp !== stamp) {
       this.lookStamp = stamp;
       const shares = filtered && this.points !== null ? liveShares(this.points, level.side) : null;
       const ofThisLevel = this.cells?.table.side === level.side;
-      this.look = new CellLook({ filter: state.filter, shares, table: ofThisLevel ? this.cells.table : null, values: this.cells?.values ?? null, mode: state.colour, pale: this.theme.pale });
+      this.look = new CellLook({ filter: state.filter, shares, table: ofThisLevel ? this.cells.table : null, values: this.cells?.values ?? null, mode: state.colour, pale: this.theme.pale, beyond });
     }
     return this.look;
+  }
+
+  /** The cells of a level, by whose change within the noise floor they pale; null where they do not, or are on their way. */
+  _floorOf(level) {
+    const { state, header, tables } = this.explorer;
+    if (!header.diff?.floored || !state.floor) return null;
+    const table = tables.get(this.layer, level);
+    return table?.beyond ? table : null;
   }
 
   /** All samples as shading beneath the drawn ones, where not all can be drawn. */

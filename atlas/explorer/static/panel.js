@@ -41,7 +41,7 @@ class Panel {
       ...this._evidence(found, detail),
       ...(detail === null
         ? [h("p", { class: "quiet" }, "Loading the details …")]
-        : [this._labels(cell), this._confusions(detail), this._effects(detail), this._near(detail), this._ids(detail)]),
+        : [this._labels(cell), this._confusions(detail), this._effects(detail), detail.change === null ? "" : effectChanges(detail.change, this.header), this._near(detail), this._ids(detail)]),
     );
     if (!again) this.element.scrollTop = 0;
   }

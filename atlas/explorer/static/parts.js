@@ -19,7 +19,7 @@ function makeParts(explorer) {
       image: (image) => explorer.goToImage(image),
       cell: (column, row) => explorer.set({ selected: { ...explorer.state.selected, column, row } }),
     }),
-    overview: new Overview(header, { set: (changes) => explorer.set(changes), filter }, finder, makeSuspectList(explorer)),
+    overview: new Overview(header, shards, { set: (changes) => explorer.set(changes), filter, image: (image) => explorer.goToImage(image) }, finder, makeSuspectList(explorer)),
     suspectPanel: makeSuspectPanel(explorer),
     selection: makeSelection(explorer),
     walk: new Walk(header, shards, tiles, {
