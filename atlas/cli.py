@@ -12,7 +12,7 @@ import typer
 
 from atlas.console import info_lines, print_table, say_atlas, say_diff, say_store, show_progress
 from atlas.errors import AtlasError
-from atlas.inside import health, look
+from atlas.inside import health, look, report
 from atlas.options import Columns, Force, Json, Overrides, PipelineFile
 
 app = typer.Typer(
@@ -326,6 +326,7 @@ def compare(
 
 app.command()(look)
 app.command()(health)
+app.command()(report)
 
 
 @app.command()

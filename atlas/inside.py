@@ -1,4 +1,4 @@
-"""Commands that look inside a network: `atlas look`, `atlas health`; heavy imports are inside each."""
+"""Commands that look inside a network: `atlas look`, `health`, `report`; heavy imports are inside each."""
 
 from __future__ import annotations
 
@@ -111,3 +111,26 @@ def health(
     print_table(found.table())
     for sentence in found.findings:
         print(sentence)
+
+
+def report(
+    atlas: Annotated[Path, typer.Argument(metavar="ATLAS", help="A NAME.atlas folder.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The report.")],
+    health_file: Annotated[
+        Path | None, typer.Option("--health", metavar="F.json", help="Layer health, from 'atlas health --json'.")
+    ] = None,
+    pipeline: Annotated[
+        Path | None,
+        typer.Option(metavar="PIPELINE.toml", help="The atlas's: adds the architecture, and layer health (minutes)."),
+    ] = None,
+    diff: Annotated[Path | None, typer.Option(metavar="NAME.diff", help="A comparison to tell of.")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Judge layer health by at most so many pictures.")] = 2000,
+) -> None:
+    """Write a printable report for a model review: data, model, health, map, suspects, what differs; one HTML file."""
+    from atlas.review import write_report
+
+    with show_progress() as progress:
+        page = write_report(
+            atlas, out, health=health_file, pipeline=pipeline, diff=diff, images=images, progress=progress
+        )
+    print(page)

@@ -17,6 +17,7 @@ ROOMS = (
     "options",
     "console",
     "demo",
+    "review",
     "looking",
     "explorer",
     "workshop",

@@ -108,5 +108,6 @@ def _of_gaps(layers: Sequence[LayerHealth]) -> list[str]:
     return [
         f"Overfitted from '{first.name}' on: at '{worst.name}' classes are told apart in {gap.trained:.0%} of other "
         f"pictures that it was trained on, but in {gap.held_out:.0%} of held-out ones (by the {gap.by}; a gap of "
-        f"{100 * gap.gap:.0f} points, {100 * gap.low:.0f} to {100 * gap.high:.0f}): they know pictures by heart."
+        f"{100 * gap.gap:.0f} points, {100 * gap.low:.0f} to {100 * gap.high:.0f}): part of what it knows holds "
+        "for those pictures alone."
     ]
