@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -149,18 +148,13 @@ def write_network(
     if not writer.has_patches(index):
         levels = zip(shared.levels, mapped.statistics, strict=True)
         rows = reading_order((level.column, level.row, held.patches) for level, held in levels)
-        shelf = PatchShelf(mapped.pair, shared.image_of)
-        writer.write_patches(index, rows, functools.partial(_patch, shelf, rows), progress=told)
+        writer.write_patches(index, rows, PatchShelf(mapped.pair, shared.image_of, rows).read, progress=told)
     if not writer.has_quality(index):
         writer.write_quality(index, _quality(mapped.pair, shared, int(settings["seed"]), told))
     for level, statistics, borrowed in zip(shared.levels, mapped.statistics, mapped.borrowed, strict=True):
         if not writer.has_level(index, level.level, icons=True):
             drawn = replace(level, kept=borrowed.drawn)
             writer.write_level(index, drawn, statistics, borrowed.icons if borrowed.drawn.any() else None)
-
-
-def _patch(shelf: PatchShelf, rows: NDArray[np.int64], k: int) -> NDArray[np.uint8]:
-    return shelf.read(int(rows[k]))
 
 
 def _quality(pair: Pair, shared: SharedMap, seed: int, progress: Progress) -> LayerQuality:

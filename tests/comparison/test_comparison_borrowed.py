@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from atlas.comparison.borrowed import cut_thumbnail
+from atlas.comparison.borrowed import PatchShelf, cut_thumbnail
 from atlas.pictures import cut_patch
-from atlas.storage import AtlasWriter
+from atlas.storage import AtlasWriter, sheets
 
 RED, BLUE, GREEN = (220, 30, 30), (30, 30, 220), (30, 200, 30)
 
@@ -40,3 +43,28 @@ def test_a_picture_without_a_known_size_is_taken_as_square(tmp_path: Path) -> No
     writer.write_thumbnails(lambda _: Image.new("RGB", (40, 40), RED))
     patch = cut_thumbnail(writer.finish(), 0, np.array([0, 0, 1, 1], np.float32), 24)
     assert (np.abs(patch.astype(int) - RED).max(axis=2) < 40).all()
+
+
+@pytest.mark.parametrize(("window", "decoded"), [(1000, 3), (200, 9)])
+def test_a_window_of_patches_takes_each_sheet_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int, decoded: int
+) -> None:
+    """600 images on three sheets, told apart by their grey, each wanted once, in any order; ten are patches already."""
+    decodings: list[Path] = []
+    whole = sheets.decode_exactly
+    monkeypatch.setattr(sheets, "decode_exactly", lambda path, *rest: decodings.append(path) or whole(path, *rest))
+    monkeypatch.setattr(sheets, "lru_cache", lambda maxsize: functools.lru_cache(1))
+    writer = AtlasWriter(tmp_path / "p.atlas", name="p", fingerprint="p")
+    writer.write_images([str(image) for image in range(600)], width=[32] * 600, height=[32] * 600)
+    writer.write_thumbnails(lambda image: Image.new("RGB", (32, 32), (image * 7 % 250,) * 3))
+    rng = np.random.default_rng(0)
+    images_at, rows = rng.permutation(600), rng.permutation(600)
+    layer = SimpleNamespace(patch_rows=np.arange(10), patch_size=16, patch=lambda patch: np.full((16, 16, 3), patch))
+    stored = SimpleNamespace(box=lambda kind: np.tile(np.float32([0, 0, 1, 1]), (600, 1)))
+    network: Any = SimpleNamespace(atlas=writer.finish(), mapped=layer, layer=stored, kind="mean")
+    pair: Any = SimpleNamespace(network=network, rows_at=None, images_at=images_at)
+    shelf = PatchShelf(pair, np.arange(600), rows, window)
+    for place, row in enumerate(rows):
+        grey = row if row < 10 else images_at[row] * 7 % 250
+        assert abs(float(shelf.read(place).mean()) - grey) < 2
+    assert len(decodings) == decoded
