@@ -1,0 +1,185 @@
+"""What tells a cue from a natural part of a class: it stands apart from the class, and goes with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.findings.suspect_splits import Splits
+
+Values = NDArray[np.float64]
+
+STEPS = 30
+SPREAD = (0.5, 1.25)
+"""Standard deviation of the group that stands apart, relative to the rest's. A cue adds the same to each picture; the
+tail of a natural part is wider: without the upper bound a mixture fits any tail."""
+MOST = 0.6
+FITS = 6
+"""Splits of a class in a view that are held against one skewed and heavy-tailed distribution: the most promising."""
+PROMISING = 4.0
+"""Nats that a split must have by its upper bounds to be held against it: the top of a list is at 15 or more."""
+SOME = 1024
+"""Images of other classes that the share elsewhere is estimated on."""
+LOG_ROOT = 0.5 * float(np.log(2 * np.pi))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Two Gaussians fitted to rows of values, (rows,) each: the rest's and the group's mean and spread, its share.
+
+    likelihood: log, summed over the values. single: the same of one Gaussian.
+    """
+
+    low: Values
+    high: Values
+    low_spread: Values
+    high_spread: Values
+    share: Values
+    likelihood: Values
+    single: Values
+
+
+def fit_mixtures(values: NDArray[np.floating]) -> Mixture:
+    """Fit two Gaussians to each row of values (rows, images), the second above and at most SPREAD as wide, by EM."""
+    rows = np.asarray(values, np.float64)
+    count = rows.shape[1]
+    low, high, share = np.median(rows, axis=1), np.quantile(rows, 0.95, axis=1), np.full(len(rows), 0.15)
+    single = np.maximum(rows.std(axis=1), 1e-6)
+    low_spread, high_spread = 0.8 * single, 0.8 * single
+    total = np.zeros_like(rows)
+    for _ in range(STEPS):
+        rest = _log_normal(rows, low, low_spread) + np.log(1 - share)[:, None]
+        group = _log_normal(rows, high, high_spread) + np.log(share)[:, None]
+        total = np.logaddexp(rest, group)
+        belong = np.exp(group - total)
+        inside = belong.sum(axis=1) + 1e-6
+        outside = count - inside + 2e-6
+        share = np.clip(inside / count, 2 / count, MOST)
+        high, low = (belong * rows).sum(axis=1) / inside, ((1 - belong) * rows).sum(axis=1) / outside
+        low_spread = np.sqrt(((1 - belong) * (rows - low[:, None]) ** 2).sum(axis=1) / outside + 1e-4)
+        found = np.sqrt((belong * (rows - high[:, None]) ** 2).sum(axis=1) / inside + 1e-4)
+        high_spread = np.clip(found, SPREAD[0] * low_spread, SPREAD[1] * low_spread)
+    alone = -count * (np.log(single) + 0.5 + LOG_ROOT)
+    return Mixture(low, high, low_spread, high_spread, share, total.sum(axis=1), alone)
+
+
+def _log_normal(rows: Values, mean: Values, spread: Values) -> Values:
+    return -0.5 * ((rows - mean[:, None]) / spread[:, None]) ** 2 - np.log(spread)[:, None] - LOG_ROOT
+
+
+@dataclass(frozen=True)
+class _Bent:
+    """Sinh-arcsinh normals of many shapes, each with its quartiles: (shapes,)."""
+
+    skew: Values
+    weight: Values
+    quartiles: Values
+
+    @classmethod
+    def grid(cls) -> _Bent:
+        skew, weight = (v.ravel() for v in np.meshgrid(np.linspace(-0.6, 1.2, 10), (0.5, 0.65, 0.8, 1.0, 1.25)))
+        normal = np.array([-0.6745, 0.0, 0.6745])
+        return cls(skew, weight, np.sinh((np.arcsinh(np.sinh(normal))[:, None] + skew) / weight))
+
+
+_SHAPES = _Bent.grid()
+
+
+def _bent_likelihood(rows: Values, place: Values, scale: Values, skew: Values, weight: Values) -> Values:
+    """Log likelihood of values (images,) under sinh-arcsinh normals (shapes,) each, summed over the values."""
+    scaled = (rows[None, :] - place[:, None]) / scale[:, None]
+    odd = np.sinh(np.clip(weight[:, None] * np.arcsinh(scaled) - skew[:, None], -15, 15))
+    each = 0.5 * np.log1p(odd**2) - 0.5 * np.log1p(scaled**2) - 0.5 * odd**2
+    return np.asarray(each.sum(axis=1) + len(rows) * (np.log(weight / scale) - LOG_ROOT))
+
+
+def one_group_likelihood(values: NDArray[np.floating], enough: float = np.inf) -> float:
+    """Log likelihood of values (images,) under the best sinh-arcsinh normal: one mode, any skew, any weight of tails.
+
+    Jones and Pewsey 2009, Biometrika 96(4):761, four parameters as there. Shapes on a grid, placed by the values'
+    quartiles, then BFGS from the best of them, unless that one already has `enough`.
+    """
+    from scipy.optimize import minimize
+
+    rows = np.asarray(values, np.float64)
+    low, middle, high = np.quantile(rows, (0.25, 0.5, 0.75))
+    scale = np.maximum(high - low, 1e-6) / (_SHAPES.quartiles[2] - _SHAPES.quartiles[0])
+    place = middle - scale * _SHAPES.quartiles[1]
+    coarse = _bent_likelihood(rows, place, scale, _SHAPES.skew, _SHAPES.weight)
+    best = int(coarse.argmax())
+    if coarse[best] >= enough:
+        return float(coarse[best])
+
+    def loss(at: Values) -> tuple[float, Values]:
+        scaled = (rows - at[0]) * np.exp(-at[1])
+        inner, weight = np.arcsinh(scaled), np.exp(at[3])
+        bent = np.clip(weight * inner - at[2], -15, 15)
+        odd, even, root = np.sinh(bent), np.cosh(bent), 1 + scaled**2
+        value = len(rows) * (at[3] - at[1]) + np.log(even / np.sqrt(root)).sum() - 0.5 * (odd**2).sum()
+        by_bent = np.tanh(bent) - odd * even
+        by_scaled = by_bent * weight / np.sqrt(root) - scaled / root
+        slope = (
+            -by_scaled.sum() * np.exp(-at[1]),
+            -len(rows) - (by_scaled * scaled).sum(),
+            -by_bent.sum(),
+            len(rows) + (by_bent * weight * inner).sum(),
+        )
+        return -float(value), -np.array(slope)
+
+    start = [place[best], np.log(scale[best]), _SHAPES.skew[best], np.log(_SHAPES.weight[best])]
+    found = minimize(loss, start, jac=True, method="BFGS", options={"maxiter": 60, "gtol": 0.05})
+    return max(float(coarse[best]), -float(found.fun) - len(rows) * LOG_ROOT)
+
+
+def stands_apart(held: NDArray[np.floating], mixture: Mixture, promising: NDArray[np.bool_]) -> Values:
+    """By how many nats two groups explain each row of `held` (splits, images) better than one skewed group. (splits,)
+
+    Those that are not `promising` are held against one Gaussian alone, and are given 0.
+    """
+    found = np.zeros(len(held))
+    for one in np.flatnonzero(promising):
+        two = float(mixture.likelihood[one])
+        found[one] = max(0.0, two - one_group_likelihood(held[one], two - PROMISING))
+    return found
+
+
+def goes_with(share: Values, elsewhere: Values, images: int) -> Values:
+    """By how many nats the group's share of the class differs from its share of other classes, upwards. (splits,)
+
+    The likelihood ratio of a binomial, images being the unit.
+    """
+    some = 0.5 / images
+    inside, outside = np.clip(share, some, 1 - some), np.clip(elsewhere, some, 1 - some)
+    nats = images * (inside * np.log(inside / outside) + (1 - inside) * np.log((1 - inside) / (1 - outside)))
+    return np.where(inside > outside, nats, 0.0)
+
+
+def share_of(odds: NDArray[np.floating], start: Values) -> Values:
+    """The share of members among images whose log odds, at the share `start` (rows,), are odds (rows, images).
+
+    By EM with all else as it is: an image far from either group counts for little. -> (rows,)
+    """
+    some = np.asarray(odds[:, :: max(1, odds.shape[1] // SOME)], np.float32)
+    likelier = np.exp(np.clip(some - np.log(start / (1 - start))[:, None].astype(np.float32), -30, 30))
+    share = np.minimum(start, 0.05)
+    for _ in range(STEPS):
+        prior = (share / (1 - share))[:, None].astype(np.float32)
+        share = np.clip((1 / (1 + 1 / (likelier * prior))).mean(axis=1, dtype=np.float64), 1e-4, MOST)
+    return np.asarray(share)
+
+
+def weigh(splits: Splits, odds_elsewhere: NDArray[np.floating]) -> tuple[Mixture, Values, Values, Values]:
+    """Weigh a class's splits: the mixtures, the share elsewhere, and nats apart and with the class, (splits,) each.
+
+    odds_elsewhere (splits, images of other classes): log odds of belonging, as for the class itself.
+    """
+    mixture = fit_mixtures(splits.held)
+    images = splits.held.shape[1]
+    share = np.clip(splits.belong.mean(axis=1, dtype=np.float64), 1e-3, MOST)
+    elsewhere = share_of(odds_elsewhere, share) if odds_elsewhere.shape[1] else np.full(len(share), 0.5 / images)
+    together = goes_with(share, elsewhere, images)
+    bound = np.minimum(mixture.likelihood - mixture.single, together)
+    promising = (bound > PROMISING) & (np.argsort(np.argsort(-bound)) < FITS)
+    return mixture, elsewhere, stands_apart(splits.held, mixture, promising), together
