@@ -15,7 +15,7 @@ from atlas.errors import LayoutError, nearest
 from atlas.layouts.comparing import turn_onto
 from atlas.layouts.fitting import ANCHORING, choose_fitted, place_among
 from atlas.layouts.gpu import gpu_of, place_on_gpu
-from atlas.layouts.neighbors import Vectors, find_neighbors
+from atlas.layouts.neighbors import Neighbors, Vectors, find_neighbors
 from atlas.layouts.place import (
     begin_umap,
     fill_unit_square,
@@ -106,7 +106,10 @@ def compute_layout(
         numbers = np.flatnonzero(fitted)
         if vectors is not None:
             vectors = partial(_read, vectors, numbers)
-        plane[fitted], engine = _place(points if fitted.all() else points[fitted], recipe, begin, vectors)
+        some = points if fitted.all() else points[fitted]
+        found = None if method == "pca" else _find(some, recipe, vectors)
+        del vectors  # the rows, which the descent has no use for
+        plane[fitted], engine = _place(some, recipe, begin, found)
         if not fitted.all() and np.isfinite(plane[fitted]).all():
             plane[~fitted] = place_among(
                 points, fitted, plane[fitted], method, seed=seed, threads=recipe.threads, progress=progress
@@ -153,16 +156,20 @@ def _whole(start: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return np.where(known[:, None], start, middle).astype(np.float64)
 
 
-def _place(
-    points: NDArray[np.float32], recipe: _Recipe, start: NDArray[np.float64] | None, vectors: Vectors | None
-) -> tuple[NDArray[np.float64], str]:
-    """Points in the plane, in the method's own unit, and what put them there."""
-    method, seed = recipe.method, recipe.seed
-    if method == "pca":
-        return place_by_pca(points), PROCESSOR
+def _find(points: NDArray[np.float32], recipe: _Recipe, vectors: Vectors | None) -> Neighbors:
     recipe.progress("neighbours", 0, 1)
-    found = find_neighbors(points, recipe.neighbors, seed=seed, threads=recipe.threads, vectors=vectors)
+    found = find_neighbors(points, recipe.neighbors, seed=recipe.seed, threads=recipe.threads, vectors=vectors)
     recipe.progress("neighbours", 1, 1)
+    return found
+
+
+def _place(
+    points: NDArray[np.float32], recipe: _Recipe, start: NDArray[np.float64] | None, found: Neighbors | None
+) -> tuple[NDArray[np.float64], str]:
+    """Points in the plane, in the method's own unit, and what put them there; without neighbours by PCA."""
+    method, seed = recipe.method, recipe.seed
+    if found is None:
+        return place_by_pca(points), PROCESSOR
     # cuML's t-SNE begins from the principal components alone.
     if recipe.gpu is not None and not recipe.line and (method == "umap" or start is None):
         begin = begin_umap(points if start is None else start, seed)
