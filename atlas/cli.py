@@ -249,7 +249,7 @@ def render(
 def explore(
     atlas: Annotated[list[Path], typer.Argument(metavar="ATLAS...", help="One NAME.atlas folder or more.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 5006,
-    show: Annotated[bool, typer.Option(" /--no-show", show_default=False, help="Do not open a browser.")] = True,
+    show: Annotated[bool, typer.Option("--show/--no-show", help="Open a browser.")] = True,
     address: Annotated[
         str, typer.Option(metavar="IP", help="The address to listen on; any but loopback needs --token.")
     ] = "127.0.0.1",
@@ -282,13 +282,21 @@ def export(
         bool, typer.Option(" /--no-pictures", show_default=False, help="Leave the dataset's pictures out.")
     ] = True,
     columns: Columns = None,
+    pipeline: Annotated[Path | None, typer.Option(metavar="PIPELINE.toml", help="The atlas's, for --look.")] = None,
+    look_at: Annotated[
+        list[str] | None,
+        typer.Option("--look", metavar="ID", help="Put in the page of this image; again for more."),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Write a static site that works from file:// and any static host."""
     from atlas.explorer import export as export_site
 
     with show_progress() as progress:
-        page = export_site(atlas, folder, pictures=pictures, force=force, columns=columns, progress=progress)
+        page = export_site(
+            atlas, folder, pictures=pictures, force=force, columns=columns, pipeline=pipeline, views=look_at or (),
+            progress=progress,
+        )  # fmt: skip
     print(page)
 
 
@@ -298,7 +306,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(metavar="NAME.diff", help="Default: the first two names, here.")] = None,
     reference: Annotated[
         list[Path] | None,
-        typer.Option(metavar="R", help="A checkpoint of A's recipe, atlas or store: what retraining changes; again."),
+        typer.Option(metavar="R", help="What retraining alone changes: an atlas or store of A's recipe. Repeatable."),
     ] = None,
     layers: Annotated[
         str | None,

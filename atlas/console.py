@@ -78,7 +78,10 @@ def say_diff(diff: Diff) -> None:
     told = diff.document
     titles = [network["title"] for network in told["networks"]]
     if diff.same:
-        print(f"{' and '.join(titles)}: the same network (weights, layer, preprocessing) on the same images")
+        print(
+            f"{' and '.join(titles)}: the same network (weights, layer, preprocessing) on the same images; nothing was "
+            "written, for either atlas shows it"
+        )
         return
     print(f"{diff.path}: {titles[0]} against {titles[-1]}, {told['networks'][0]['images']:,} images")
     floor = told["noise_floor"]

@@ -183,7 +183,7 @@ def test_the_command_is_a_program_of_its_own() -> None:
         [sys.executable, "-m", "atlas", "info", "absent"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "atlas: absent does not exist or is not a folder: name a store or an atlas\n"
+    assert done.stderr == "atlas: absent does not exist: name the folder of a store, an atlas or a diff\n"
 
 
 @pytest.mark.slow

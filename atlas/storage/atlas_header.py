@@ -116,7 +116,8 @@ def read_header(folder: Path) -> AtlasHeader:
     """Read and check `atlas.json`. Raises StoreError when it is absent, damaged, newer, or of another kind."""
     path = folder / HEADER
     if not folder.is_dir():
-        raise StoreError(f"{folder} does not exist or is not a folder: name an atlas, a folder NAME.atlas")
+        wrong = "is a file" if folder.exists() else "does not exist"
+        raise StoreError(f"{folder} {wrong}: name an atlas, a folder NAME.atlas")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -103,7 +103,8 @@ def _describe_atlas(header: AtlasHeader) -> dict[str, Any]:
 
 def _is_atlas(folder: Path) -> bool:
     if not folder.is_dir():
-        raise StoreError(f"{folder} does not exist or is not a folder: name a store or an atlas")
+        wrong = "is a file" if folder.exists() else "does not exist"
+        raise StoreError(f"{folder} {wrong}: name the folder of a store, an atlas or a diff")
     return (folder / HEADER).exists() or folder.suffix in (".atlas", ".diff")
 
 
@@ -112,7 +113,8 @@ def _need_store(folder: Path) -> None:
 
     if not is_store(folder):
         raise StoreError(
-            f"{folder} is neither a store nor an atlas: name a folder made by 'atlas extract', 'import' or 'build'"
+            f"{folder} is neither a store, an atlas nor a diff: name a folder made by 'atlas extract', 'import', "
+            "'build' or 'compare'"
         )
 
 

@@ -424,7 +424,7 @@ def test_rows_refuse_what_they_do_not_have(tmp_path: Path) -> None:
 def test_verify_and_info_refuse_what_is_neither_store_nor_atlas(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"x")
     for ask in (verify, describe):
-        with pytest.raises(StoreError, match="neither a store nor an atlas"):
+        with pytest.raises(StoreError, match="neither a store, an atlas nor a diff"):
             ask(tmp_path)
         with pytest.raises(StoreError, match="does not exist"):
             ask(tmp_path / "absent")
