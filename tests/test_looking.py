@@ -12,6 +12,7 @@ from PIL import Image
 
 from atlas.errors import AtlasError, DataError
 from atlas.looking import look, to_html, write_look
+from tests.tiny import write_folder_pipeline
 
 NETWORK = """
 import torch
@@ -35,13 +36,7 @@ def pipeline(tmp_path: Path) -> Path:
         for number in range(2):
             pixels = rng.integers(0, 255, (20, 24, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{number}.png")
-    (tmp_path / "tiny_look.py").write_text(NETWORK)
-    (tmp_path / "data.toml").write_text('name = "two"\nsource = "folder"\npath = "pictures"\n')
-    (tmp_path / "p.toml").write_text(
-        '[data]\nmanifest = "data.toml"\n[model]\nfactory = "python:tiny_look:network"\nlayers = ["0", "1"]\n'
-        'classes = "folders"\n[model.preprocess]\nresize = 16\ncrop = 16\nmean = [0.5]\nstd = [0.5]\n'
-    )
-    return tmp_path / "p.toml"
+    return write_folder_pipeline(tmp_path, NETWORK, '"0", "1"', "resize = 16\n")
 
 
 def test_everything_is_written_and_the_page_stands_alone(pipeline: Path, tmp_path: Path) -> None:

@@ -63,3 +63,19 @@ def write_tiny_pipeline(folder: Path, images: int = 96) -> Path:
     path = folder / "tiny.toml"
     path.write_text(PIPELINE)
     return path
+
+
+def write_folder_pipeline(folder: Path, network: str, layer: str, resize: str = "") -> Path:
+    """Write a pipeline over `folder/pictures`, whose class folders lie there already; return its path.
+
+    network: a module that defines `network()`. resize: further lines of the preprocessing, before its crop to 16 px.
+    """
+    module = f"net_{folder.name.replace('-', '_')}"  # modules of one process must not bear one name
+    (folder / f"{module}.py").write_text(network)
+    (folder / "data.toml").write_text('name = "two"\nsource = "folder"\npath = "pictures"\n')
+    path = folder / "p.toml"
+    path.write_text(
+        f'[data]\nmanifest = "data.toml"\n[model]\nfactory = "python:{module}:network"\nlayers = [{layer}]\n'
+        f'classes = "folders"\n[model.preprocess]\n{resize}crop = 16\nmean = [0.5]\nstd = [0.5]\n'
+    )
+    return path

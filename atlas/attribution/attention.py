@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ class _Listen(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name == "scaled_dot_product_attention":
-            self.heard.append(_weights(*args, **kwargs))
+            self.heard.append(_weights(dict(zip(_ORDER, args, strict=False)) | kwargs))
         elif name == "multi_head_attention_forward":
             out, weights = func(*args, **{**kwargs, "need_weights": True, "average_attn_weights": False})
             self.heard.append(weights)
@@ -72,19 +72,18 @@ class _Listen(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _weights(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,  # noqa: ARG001 - the function's own signature
-    attn_mask: torch.Tensor | None = None,
-    dropout_p: float = 0.0,  # noqa: ARG001
-    is_causal: bool = False,  # noqa: ARG001
-    scale: float | None = None,
-    **_: Any,
-) -> torch.Tensor:
+# The order of scaled_dot_product_attention's arguments; of them the value and the dropout do not change the weights.
+_ORDER = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
+
+
+def _weights(given: Mapping[str, Any]) -> torch.Tensor:
+    """The weights of one call of scaled_dot_product_attention, by its arguments' names."""
+    query, key, mask, scale = given["query"], given["key"], given.get("attn_mask"), given.get("scale")
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
-    if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
+    if given.get("is_causal"):
+        scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -torch.inf)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
     return functional.softmax(scores, -1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,7 @@ Method = Literal[
     "lrp",
     "deeplift",
 ]
-METHODS: tuple[Method, ...] = (
-    "saliency",
-    "gradient_input",
-    "smoothgrad",
-    "integrated_gradients",
-    "cam",
-    "grad_cam",
-    "guided_grad_cam",
-    "lrp",
-    "deeplift",
-)
+METHODS: tuple[Method, ...] = get_args(Method)
 TITLES: dict[Method, str] = {
     "saliency": "Saliency",
     "gradient_input": "Gradient × input",

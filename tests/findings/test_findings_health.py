@@ -30,6 +30,7 @@ from atlas.findings.health import (
 from atlas.findings.health_record import Health
 from atlas.findings.health_told import unusual
 from atlas.layer_health import health
+from tests.tiny import write_folder_pipeline
 
 
 def units(channels: int, **given) -> Units:
@@ -176,13 +177,7 @@ def pipeline(tmp_path: Path) -> Path:
         for number in range(35):
             pixels = (tint + rng.integers(-40, 40, (16, 16, 3))).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{number:02}.png")
-    (tmp_path / "tiny_health.py").write_text(NETWORK)
-    (tmp_path / "data.toml").write_text('name = "two"\nsource = "folder"\npath = "pictures"\n')
-    (tmp_path / "p.toml").write_text(
-        '[data]\nmanifest = "data.toml"\n[model]\nfactory = "python:tiny_health:network"\nlayers = ["stem"]\n'
-        'classes = "folders"\n[model.preprocess]\ncrop = 16\nmean = [0.5]\nstd = [0.5]\n'
-    )
-    return tmp_path / "p.toml"
+    return write_folder_pipeline(tmp_path, NETWORK, '"stem"')
 
 
 def test_the_chain_finds_what_is_planted(pipeline: Path) -> None:
