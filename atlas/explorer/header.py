@@ -16,6 +16,9 @@ from atlas.explorer.suspecting import told_suspects
 from atlas.storage.atlas import AtlasLayer
 from atlas.storage.sheets import TILE_SIDE
 
+CORNER = (0.25, 0.06)
+"""Width and height of a map's top left part, as shares of it."""
+
 Home = Literal["server", "site", "notebook"]
 
 
@@ -91,6 +94,7 @@ def _layer(shards: Shards, layer: AtlasLayer) -> dict[str, Any]:
         "layout": _digest(layer.samples.positions),
         "kept": any(bool(np.isfinite(level.layout_trust).any()) for level in layer.levels),
         "bounds": _bounds(shards, layer),
+        "corner": _fills_corner(shards, layer),
         "levels": [_level(shards, layer, level.number) for level in layer.levels],
     }
 
@@ -135,6 +139,17 @@ def _bounds(shards: Shards, layer: AtlasLayer) -> list[float]:
         return [0.0, 0.0, 1.0, 1.0]
     side, column, row = cells.level.side, cells["column"], cells["row"]
     return [float(edge / side) for edge in (column.min(), row.min(), column.max() + 1, row.max() + 1)]
+
+
+def _fills_corner(shards: Shards, layer: AtlasLayer) -> bool:
+    """Whether any cell lies in the top left of the map, where a wide page's level and tools would stand over it."""
+    if not layer.levels:
+        return False
+    cells = shards.cells(layer.index, layer.levels[-1].number)
+    left, bottom, right, top = _bounds(shards, layer)
+    across = ((cells["column"] + 0.5) / cells.level.side - left) / (right - left)
+    down = (top - (cells["row"] + 0.5) / cells.level.side) / (top - bottom)
+    return bool(((across < CORNER[0]) & (down < CORNER[1])).any())
 
 
 def _named(provenance: Any, *keys: str) -> str:

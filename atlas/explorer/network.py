@@ -6,12 +6,14 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from atlas.errors import AtlasError
 from atlas.explorer.handlers import TOKEN, DeskHandler
 from atlas.storage.atlas import Atlas
 from atlas.workshop import Located, Workshop
+
+Made = TypeVar("Made")
 
 
 class NetworkHandler(DeskHandler):
@@ -25,10 +27,14 @@ class NetworkHandler(DeskHandler):
             raise LookupError("no network at hand")
         return workshop, editions.edition(token).atlas
 
+    async def aside(self, make: Callable[[], Made]) -> Made:
+        """What `make` returns, run in a thread of its own."""
+        return await asyncio.get_running_loop().run_in_executor(None, make)
+
     async def ask(self, make: Callable[[], dict[str, Any]]) -> None:
         """Answer with what `make` returns, run aside: the network takes seconds."""
         try:
-            found = await asyncio.get_running_loop().run_in_executor(None, make)
+            found = await self.aside(make)
         except LookupError:
             self.send_error(404)
         except AtlasError as error:  # it names the picture or the pipeline: whoever may ask may read it

@@ -28,8 +28,10 @@ from atlas.explorer.figure import figure
 from atlas.explorer.handlers import HANDLERS, Desk, DeskHandler
 from atlas.explorer.header import page_header
 from atlas.explorer.network import HANDLERS as NETWORK_HANDLERS
+from atlas.explorer.views import ViewHandler
 from atlas.storage.atlas import Atlas
 from atlas.workshop import Workshop
+from atlas.workshop.client import LOOKING
 
 ADDRESS = "127.0.0.1"
 
@@ -153,7 +155,7 @@ def make_server(
     port = port or free_port(binding.address)
     access = Access(binding.token)
     desk = Desk(library, _hosts(binding, port), access, workshops)
-    answers: tuple[type[DeskHandler], ...] = (*HANDLERS, *NETWORK_HANDLERS)
+    answers: tuple[type[DeskHandler], ...] = (*HANDLERS, *NETWORK_HANDLERS, ViewHandler)
     patterns: list[Any] = [(one.PATTERN, one, {"desk": desk}) for one in answers]
     guard: dict[str, Any] = {}
     if access.needed:
@@ -194,7 +196,10 @@ def _workshops(atlases: Sequence[Path], pipelines: Sequence[str | Path]) -> dict
     for pipeline in pipelines:
         if not Path(pipeline).is_file():
             raise AtlasError(f"{pipeline} is not there: name the pipeline file that the atlas was made with")
-    return {atlas: Workshop(Path(pipeline), atlas) for atlas, pipeline in zip(atlases, pipelines, strict=True)}
+    return {
+        atlas: Workshop(Path(pipeline), atlas, program=LOOKING)
+        for atlas, pipeline in zip(atlases, pipelines, strict=True)
+    }
 
 
 def _show(editions: Editions, others: tuple[tuple[str, str], ...], network: bool, document: Document) -> None:

@@ -93,6 +93,15 @@ def test_a_picture_of_ones_own_falls_on_the_map(
     page.hover(".own-picture")
     focus = page.evaluate(f"{EXPLORER}.places.focus")
     place = page.evaluate(f"({EXPLORER}.places)")
+    page.mouse.move(5, 5)
+    page.locator(".own-picture").focus()
+    centre = page.evaluate(f"{EXPLORER}.view.centre")
+    for key, by in (("ArrowRight", 1), ("ArrowDown", 1), ("ArrowLeft", -1)):
+        before = page.evaluate(f"{EXPLORER}.places.focus")
+        page.keyboard.press(key)
+        assert page.evaluate(f"{EXPLORER}.places.focus") == before + by
+    assert page.evaluate(f"{EXPLORER}.view.centre") == centre  # these arrows do not move the map
+    page.hover(".own-picture")
     page.click(".own-picture")
     page.wait_for_selector(".panel .numbers")
     found = page.evaluate(f"{EXPLORER}.state.selected")

@@ -4,7 +4,7 @@
  * this atlas has, is left out. Names of files and classes never stand in it. */
 
 const SHOWN = ["icons", "pictures", "both"];
-const SAMPLES = ["off", "over", "only"];
+const SAMPLES = ["off", "over", "under", "only"];
 const GRAIN = 1e4; // places in ten-thousandths of the map: a third of a pixel at the deepest useful zoom
 const MOST_CORNERS = 400;
 

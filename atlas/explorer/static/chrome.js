@@ -12,7 +12,7 @@ const INTRODUCTION = [
 
 const KEYS = [
   ["+ −", "zoom"], ["arrows", "move"], ["0", "the whole map"], ["F", "fit to what is selected"],
-  [", .", "layer before, after"], ["T", "two maps"], ["G", "move them together"], ["[ ]", "coarser, finer level"], ["A", "automatic level"], ["P", "real pictures, both"], ["S", "samples"],
+  [", .", "layer before, after"], ["T", "two maps"], ["M", "keys move the other"], ["G", "move them together"], ["[ ]", "coarser, finer level"], ["A", "automatic level"], ["P", "real pictures, both"], ["S", "samples"],
   ["C", "next colour"], ["D", "size by density"], ["N", "names of classes"], ["/", "find a class"], ["I", "find an image"], ["X", "wrong only"],
   ["Enter", "open the middle cell"], ["⇧ arrows", "open the next cell"], ["B", "select a box"],
   ["L", "select with a lasso"], ["W", "draw a walk"], ["Space ⏎", "drawing: a corner, the last"], ["V", "move again"], ["U", "copy the link"], ["Esc", "close, clear"],
@@ -65,7 +65,7 @@ class Chrome {
     this.cells = new Switch("Cells", cellChoices(header), (cells) => actions.set({ cells }));
     this.points = new Switch(
       "Samples",
-      [["off", "Off", "S"], ["over", "Over", "S: one point per sample, over the cells"], ["only", "Only", "S"]],
+      [["off", "Off", "S"], ["over", "Over", "S: one point per sample, over the cells"], ["under", "Under", "S: beneath the cells' pictures, between them"], ["only", "Only", "S"]],
       (points) => actions.set({ points }),
     );
     this.colour = new Menu("Colour", [], (colour) => actions.colour(colour));

@@ -93,8 +93,8 @@ class Explorer {
       [{ x_range: new Extent(), y_range: new Extent() }, { el: plot.el, frame: { get bbox() { return beside.box; } } }],
     ];
     this.panes.forEach((pane, number) => {
-      const { levels, bounds } = pane.about ?? this.layer;
-      pane.view = new View(...places[number], { deepestSide: levels.at(-1)?.side ?? 8, home: bounds, changed: () => this._viewChanged(pane) });
+      const { levels, bounds, corner } = pane.about ?? this.layer;
+      pane.view = new View(...places[number], { deepestSide: levels.at(-1)?.side ?? 8, home: bounds, corner, changed: () => this._viewChanged(pane) });
     });
   }
 
@@ -158,7 +158,7 @@ class Explorer {
     const { state, header } = this;
     for (const pane of this.panes) {
       if (pane.layer === null) continue;
-      pane.view.bounds = pane.about.bounds;
+      Object.assign(pane.view, { bounds: pane.about.bounds, corner: pane.about.corner });
       Object.assign(pane, { hovered: null, pointed: -1 });
     }
     const [was, is] = [before, state].map(({ pane, layer, beside }) => header.layers[pane === 0 ? layer : beside]);
@@ -356,7 +356,7 @@ class Explorer {
   _showRegions() {
     const open = (region) => this.goTo(readAddress(region.address, this.header, this.first));
     const drop = (region) => this.regions.drop(region).catch(() => {});
-    this.overview.showRegions(this.regions.all, open, drop, this.regions.where);
+    this.overview.regions.show(this.regions.all, open, drop, this.regions.where);
   }
 }
 

@@ -63,7 +63,7 @@ class Input {
       Enter: () => explorer.select(explorer.active.found({ x: view.frame.width / 2, y: view.frame.height / 2 }), explorer.active.number),
       f: () => explorer.fit(),
       p: () => explorer.header.pictures && explorer.set({ cells: next(SHOWN, state.cells) }),
-      s: () => explorer.set({ points: next(["off", "over", "only"], state.points) }),
+      s: () => explorer.set({ points: next(SAMPLES, state.points) }),
       d: () => explorer.set({ density: !state.density }),
       n: () => explorer.set({ names: !state.names }),
       c: () => explorer.colour(next(colourModes(explorer.header, explorer.layer).map(([mode]) => mode), state.colour)),
@@ -75,6 +75,7 @@ class Input {
       ...(explorer.header.suspects === null ? {} : this._suspectActs()),
       t: () => explorer.toggleBeside(),
       g: () => explorer.links.isOpen && explorer.set({ together: !explorer.links.together }),
+      m: () => explorer.links.isOpen && this._otherMap(),
       ",": () => explorer.stepLayer(-1),
       ".": () => explorer.stepLayer(1),
       "[": () => this._lockBy(-1),
@@ -84,6 +85,15 @@ class Input {
       "?": () => explorer.chrome.toggleHelp(),
       Escape: () => explorer.escape(),
     };
+  }
+
+  /** Let keys move the other map, as pointing at it does. */
+  _otherMap() {
+    const { explorer } = this;
+    explorer.active = explorer.panes[1 - explorer.active.number];
+    this.pen.reset();
+    explorer.chrome.say(`Keys move the ${explorer.active.number === 0 ? "first" : "second"} map: ${explorer.active.about.name}.`);
+    explorer.repaint();
   }
 
   _suspectActs() {

@@ -37,7 +37,7 @@ class Network {
 
   async _chosen(file) {
     if (!file) return;
-    this._open([h("p", { class: "quiet" }, `Running ${file.name} through the network …`), this._progress()]);
+    this._open([h("p", { class: "quiet" }, `Running ${file.name} through the network …`), this.progressElement()]);
     const asked = (this.asked = {});
     const layer = this.layer();
     try {
@@ -75,20 +75,30 @@ class Network {
       const far = places.map((place) => (place.u - u) ** 2 + (place.v - v) ** 2);
       return far.indexOf(Math.min(...far));
     };
-    const point = (event) => {
-      const index = nearest(event);
+    const point = (event) => at(nearest(event));
+    const at = (index) => {
+      now = index;
       ring.hidden = false;
       ring.style.left = `${100 * places[index].u}%`;
       ring.style.top = `${100 * places[index].v}%`;
       words.textContent = `Its nearest sample there has cosine ${places[index].cosine.toFixed(2)}.`;
       this.actions.focus(index);
     };
+    let now = 0;
+    const key = (event) => {
+      const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+      if (event.key === "Enter") this.actions.go(places[now]);
+      else if (by !== undefined) at((now + by + places.length) % places.length);
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    };
     const leave = () => {
       ring.hidden = true;
       this.actions.focus(null);
     };
     const image = h("img", { src: this.url, alt: "your picture", draggable: "false" });
-    const frame = h("div", { class: "own-picture", pointermove: point, pointerleave: leave, click: (event) => this.actions.go(places[nearest(event)]) }, image, ring);
+    const frame = h("div", { class: "own-picture", tabindex: "0", role: "group", "aria-label": "Your picture: arrows go from position to position, Enter to the map", keydown: key, focus: () => at(now), blur: leave, pointermove: point, pointerleave: leave, click: (event) => this.actions.go(places[nearest(event)]) }, image, ring);
     const cosines = places.map((place) => place.cosine).sort((a, b) => a - b);
     const middle = cosines[Math.floor(cosines.length / 2)];
     const bars = found.classes.map(({ name, share }) => barRow(name, share, "var(--accent)", percent(share)));
@@ -118,7 +128,7 @@ class Network {
       element.replaceChildren(image, h("p", { class: "quiet" }, words), whole);
     };
     const ask = () => {
-      element.replaceChildren(h("p", { class: "quiet" }, "Drawing …"), this._progress());
+      element.replaceChildren(h("p", { class: "quiet" }, "Drawing …"), this.progressElement());
       if (!this.fines.has(key)) this.fines.set(key, this._ask(key, null));
       this.fines.get(key).then(show, (error) => {
         this.fines.delete(key);
@@ -131,8 +141,13 @@ class Network {
     return element;
   }
 
-  async _ask(path, body) {
-    const answer = await askHome(`network/${this.header.token}/${path}`, { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
+  _ask(path, body) {
+    return this.askFor(`network/${this.header.token}/${path}`, body);
+  }
+
+  /** What the network answers to a path of the server. Throws an Error with a sentence. */
+  async askFor(path, body = null) {
+    const answer = await askHome(path, { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
     if (!answer.ok) throw new Error(`The server answered ${answer.status}: the atlas may have changed; load the page again.`);
     const said = await answer.json();
     if (said.error) throw new Error(said.error);
@@ -140,7 +155,7 @@ class Network {
   }
 
   /** A line that says how far the network is, while it is on the page. */
-  _progress() {
+  progressElement() {
     const fill = h("span", { class: "fill", style: { width: "0%", background: "var(--accent)" } });
     const words = h("span", { class: "quiet" }, "");
     const line = h("div", { class: "working", role: "status" }, h("span", { class: "track" }, fill), words);

@@ -12,10 +12,10 @@ class Overview {
     this.legend = h("section", { class: "legend" });
     this.filters = new FilterForm(header, actions.filter);
     this.effect = new NamePicker("effect-class", header.outputs, "Effect on which class?", (effect) => actions.set({ effect }));
-    this.regions = h("section", { class: "regions" });
+    this.regions = new RegionList();
     this.changes = header.diff === null ? null : new ChangeList(header, shards, { layer: (layer) => actions.set({ layer }), change: (change) => actions.filter({ change }), image: actions.image, floor: (floor) => actions.set({ floor }) });
     this.hint = h("p", { class: "hint" }, "Point at a cell to see what it holds; click it for its real pictures. Press ? for the keys.");
-    this.body = [h("h2", {}, "In view"), this.summary, this.changes?.element ?? "", suspects?.element ?? "", ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions, this.hint];
+    this.body = [h("h2", {}, "In view"), this.summary, this.changes?.element ?? "", suspects?.element ?? "", ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions.element, this.hint];
   }
 
   /** Bring all to a state. census: of the drawn points in view; passing: what the filter leaves; cells: of a colour mode,
@@ -116,20 +116,6 @@ class Overview {
     const most = cells?.values?.most;
     if (most === undefined) return "No cell of this level lists an effect on this class.";
     return `Mean contribution to the logit of ${this.header.outputs[effect]}; full colour is ±${most.toPrecision(2)}, its largest on this level. Grey: not listed.`;
-  }
-
-  /** List the user's regions. */
-  showRegions(regions, open, drop, where) {
-    const rows = regions.map((region) =>
-      h(
-        "div",
-        { class: "region" },
-        h("button", { class: "bar-row", title: region.note || region.name, click: () => open(region) }, h("span", { class: "name" }, region.name)),
-        h("button", { class: "close", "aria-label": `Delete the region ${region.name}`, title: "Delete", click: () => drop(region) }, "×"),
-        region.note ? h("p", { class: "quiet" }, region.note) : "",
-      ),
-    );
-    this.regions.replaceChildren(...(rows.length === 0 ? [] : [h("h3", {}, "Your regions"), ...rows, h("p", { class: "quiet" }, where)]));
   }
 }
 

@@ -83,7 +83,7 @@ class Painter {
       if (kind === "svg") {
         const title = `${header.name}, ${shown.map(({ about }) => about.name).join(" beside ")}`;
         saveFile(`${name}.svg`, "image/svg+xml", mapSvg(sheets, { title, ink: theme.ink, paper: theme.ground, dim: theme.dim }));
-      } else saveFile(`${name}.png`, "image/png", await mapPng(sheets, theme.ground, state.points === "over"));
+      } else saveFile(`${name}.png`, "image/png", await mapPng(sheets, theme.ground, ["over", "under"].includes(state.points)));
     } catch (error) {
       explorer.chrome.say(`No picture was made: ${error.message}.`);
     }
@@ -97,9 +97,12 @@ class Painter {
       points: state.points === "off" ? null : pane.points,
       names: pane.namesNow(),
       outlines: pane.outlines,
+      covered: pane.covered,
+      shapes: () => this.explorer.suspectMap.shapes(pane, this.theme),
       paint: (context, ratio) => pane.paintMap(context, ratio, performance.now(), pane.level),
       paintOver: (context, ratio) => {
         for (const outline of pane.outlines) pane.stroke(context, outline, ratio, true);
+        this.explorer.suspectMap.paint(pane, context, ratio, this.theme);
         paintNames(context, pane.namesNow(), ratio, pane.inks);
       },
     };

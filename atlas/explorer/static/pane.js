@@ -16,6 +16,8 @@ class Pane {
     this.points = null; // a PointLayer: the samples now in the page
     this.cells = null; // {table, values} of a colour mode of cells
     this.passing = null;
+    this.covered = []; // boxes whose pictures lie over the samples
+    this.badges = []; // the suspects' numbers: {px, py, radius, index} in CSS pixels
     this.hovered = null; // a cell, as TileLayer.cellAt gives it
     this.pointed = -1; // a sample, an index into points
     this.places = null; // of one image: {image, x: [], y: []}
@@ -72,7 +74,8 @@ class Pane {
     this.dots.hidden = state.points === "off" || this.points === null;
     // A comparison opens with its samples over the icons: they must not hide what is compared.
     if (!this.dots.hidden) this.points.slight = this.explorer.header.diff !== null && state.points === "over";
-    if (!this.dots.hidden) this.points.paint(this.dots.getContext("2d"), view, ratio, state.points === "over");
+    this.covered = state.points === "under" && level !== null ? this.explorer.tiles.covered(view, this.layer, level) : [];
+    if (!this.dots.hidden) this.points.paint(this.dots.getContext("2d"), view, ratio, ["over", "under"].includes(state.points), this.covered);
     this._paintLines(ratio);
     return unfinished;
   }
@@ -214,7 +217,7 @@ class Pane {
     const context = this.lines.getContext("2d");
     const height = 1.35 * this.theme.em;
     context.font = `600 ${height * 0.68}px system-ui, sans-serif`;
-    this.names = fittingNames(this.namePlaces, view, (text) => context.measureText(text).width, height);
+    this.names = fittingNames(this.namePlaces, view, (text) => context.measureText(text).width, height, this.badges);
     return this.names;
   }
 

@@ -1,7 +1,8 @@
 /* The panel on the right: what is in view, or all about one cell. */
 
 class Panel {
-  /** actions: {close(), image(index), cell(column, row), fine(found): an element, or null without a network} */
+  /** actions: {close(), image(index), cell(column, row), fine(found): an element, or null without a network,
+   *  look(image): an element that leads to its own page, or ""} */
   constructor(header, shards, tiles, actions) {
     Object.assign(this, { header, shards, tiles, actions });
     this.element = h("aside", { class: "panel", "aria-label": "Details" });
@@ -153,6 +154,7 @@ class Panel {
         h("p", { class: "id" }, patch.id),
         h("p", { class: wrong ? "wrong" : "" }, labelWords(patch, this.header)),
         patch.cosine === null ? "" : h("p", { class: "quiet" }, `cosine to the cell's mean ${figure2(patch.cosine)}`),
+        this.actions.look(patch.image),
       ),
     );
   }

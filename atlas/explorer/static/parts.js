@@ -15,6 +15,7 @@ function makeParts(explorer) {
     finder,
     panel: new Panel(header, shards, tiles, {
       fine: network && ((found) => network.fineElement(found)),
+      look: (image) => viewElement(header, network, image),
       close: () => explorer.select(null),
       image: (image) => explorer.goToImage(image),
       cell: (column, row) => explorer.set({ selected: { ...explorer.state.selected, column, row } }),

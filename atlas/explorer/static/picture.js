@@ -1,7 +1,7 @@
 /* The view as a picture at print size: PNG, or SVG with the icons as pictures and everything else as shapes.
  *
- * A sheet is one map: {view, points (or null), names, outlines, paint(context, ratio): its icons, paintOver(context,
- * ratio): outlines and names}. Two of them stand as they do on the screen. */
+ * A sheet is one map: {view, points (or null), covered: boxes whose pictures hide points, names, outlines, shapes(): more
+ * SVG elements, paint(context, ratio): its icons, paintOver(context, ratio): outlines, shapes and names}. Two of them stand as they do on the screen. */
 
 const PRINT_PX = 3600; // of the longer side of a PNG: 30 cm at 300 dots per inch
 
@@ -34,10 +34,10 @@ async function mapPng(sheets, ground, ringed) {
   context.fillStyle = ground;
   context.fillRect(0, 0, canvas.width, canvas.height);
   for (const sheet of sheets) {
-    const { view, points, paint, paintOver } = sheet;
+    const { view, points, covered, paint, paintOver } = sheet;
     const map = sheetCanvas(sheet, ratio, (own) => {
       paint(own, ratio);
-      if (points !== null) paintDots(own, points, view, ratio, ringed);
+      if (points !== null) paintDots(own, points, view, ratio, ringed, covered);
       paintOver(own, ratio);
     });
     context.drawImage(map, (view.frame.left - left) * ratio, (view.frame.top - top) * ratio);
@@ -48,11 +48,11 @@ async function mapPng(sheets, ground, ringed) {
 }
 
 /** Samples over what a context already holds. */
-function paintDots(context, points, view, ratio, ringed) {
+function paintDots(context, points, view, ratio, ringed, covered) {
   const canvas = document.createElement("canvas");
   canvas.width = context.canvas.width;
   canvas.height = context.canvas.height;
-  points.paint(canvas.getContext("2d"), view, ratio, ringed);
+  points.paint(canvas.getContext("2d"), view, ratio, ringed, covered);
   points.picture = null; // of a size that the screen does not need
   context.drawImage(canvas, 0, 0);
 }
@@ -76,12 +76,13 @@ function mapSvg(sheets, { title, ink, paper, dim }) {
 }
 
 /** A sheet's samples, outlines and names as shapes. */
-function svgShapes({ view, points, names, outlines }, { ink, paper, dim }) {
-  const shapes = points === null ? [] : [svgPoints(points, view, dim)];
+function svgShapes({ view, points, covered, names, outlines, shapes: more }, { ink, paper, dim }) {
+  const shapes = points === null ? [] : [svgPoints(points, view, dim, covered)];
   for (const outline of outlines) {
     const corners = outline.map(([x, y]) => `${view.screenX(x).toFixed(1)},${view.screenY(y).toFixed(1)}`).join(" ");
     shapes.push(svg("polygon", { points: corners, fill: "none", stroke: ink, "stroke-width": 1.5 }));
   }
+  shapes.push(...more());
   for (const { text, px, py, height: high } of names) {
     const look = { x: px.toFixed(1), y: py.toFixed(1), "text-anchor": "middle", "dominant-baseline": "central", "font-family": "system-ui, sans-serif", "font-weight": 600, "font-size": high * 0.68 };
     shapes.push(svg("text", { ...look, fill: ink, stroke: paper, "stroke-width": high * 0.24, "stroke-linejoin": "round", "paint-order": "stroke" }, text));
@@ -95,7 +96,7 @@ const DOTS = [() => "h0", () => "h0", (radius) => `m0 ${-1.25 * radius}l${1.25 *
 const DOT_LOOKS = [(radius) => ({ "stroke-width": 2 * radius, "stroke-linecap": "round" }), (radius) => ({ "stroke-width": 1.77 * radius, "stroke-linecap": "square" }), () => ({ "stroke-width": 0 })];
 
 /** One path per colour and shape. */
-function svgPoints(points, view, dim) {
+function svgPoints(points, view, dim, covered) {
   const { width, height } = view.size;
   const radius = points.radius(view);
   const paths = new Map();
@@ -103,7 +104,7 @@ function svgPoints(points, view, dim) {
     for (let i = 0; i < points.length; i++) {
       if (points.live[i] !== live) continue;
       const [x, y] = [view.screenX(points.x[i]), view.screenY(points.y[i])];
-      if (x < 0 || y < 0 || x > width || y > height) continue;
+      if (x < 0 || y < 0 || x > width || y > height || isCovered(x, y, covered)) continue;
       const colour = css(live ? points.groups.colour(points.groups.group[i]) : dim);
       const shape = points.shape === null ? 0 : points.shape[i];
       const key = `${shape}${colour}`;

@@ -135,7 +135,8 @@ class Pointer {
     if (pane.view.size === null || pane.layer === null) return;
     const suspect = place === null ? -1 : explorer.suspectMap.at(pane, place);
     const points = state.points === "off" || suspect >= 0 ? null : pane.points;
-    const nearest = place && points ? points.nearest(pane.view, place.x, place.y) : -1;
+    const seen = place !== null && points !== null && !isCovered(place.x, place.y, pane.covered);
+    const nearest = seen ? points.nearest(pane.view, place.x, place.y) : -1;
     const found = place === null || nearest >= 0 || suspect >= 0 ? null : pane.found(place);
     if (found?.tile !== pane.hovered?.tile || found?.slot !== pane.hovered?.slot) this._expect(found);
     if (explorer.links.isOpen) explorer.repaint();

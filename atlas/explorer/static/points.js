@@ -45,8 +45,9 @@ class PointLayer {
     this.filtered = this.liveCount < this.length;
   }
 
-  /** Paint into a 2-D context of `width` x `height` device pixels; `ratio` device pixels per CSS pixel. */
-  paint(context, view, ratio, ringed) {
+  /** Paint into a 2-D context of `width` x `height` device pixels; `ratio` device pixels per CSS pixel. covered: boxes
+   * [left, top, width, height] in CSS pixels that are left free, as the pictures beneath which points lie. */
+  paint(context, view, ratio, ringed, covered = []) {
     const { width, height } = context.canvas;
     if (this.picture?.width !== width || this.picture.height !== height) {
       this.picture = context.createImageData(width, height);
@@ -58,6 +59,7 @@ class PointLayer {
     const ring = ringed && radius >= RING_FROM ? 0.9 : 0;
     this._stampAll(pixels, view, ratio, width, height, stamps(radius, ring), 1);
     context.putImageData(this.picture, 0, 0);
+    for (const box of covered) context.clearRect(...box.map((value) => value * ratio));
   }
 
   _stampAll(pixels, view, ratio, width, height, stamps, live) {
@@ -143,6 +145,8 @@ class PointLayer {
     return { inView, live, counts };
   }
 }
+
+const isCovered = (x, y, boxes) => boxes.some(([left, top, width, height]) => x >= left && y >= top && x <= left + width && y <= top + height);
 
 /** How far a pixel is from the middle of a shape, in the order of SHAPES; all three have the disc's area. */
 const DISTANCES = [

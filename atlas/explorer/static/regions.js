@@ -46,3 +46,42 @@ class Regions {
     return JSON.parse(said).regions;
   }
 }
+
+const REGIONS_SEARCHED = 7; // as many can be looked through
+
+/** The user's regions as a list, with a field that finds one by its name or note where there are many. */
+class RegionList {
+  constructor() {
+    this.search = h("input", { type: "search", placeholder: "Find a region …", "aria-label": "Find a region", input: () => this._list() });
+    this.rows = h("div", {});
+    this.where = h("p", { class: "quiet" });
+    this.element = h("section", { class: "regions", hidden: true }, h("h3", {}, "Your regions"), this.search, this.rows, this.where);
+  }
+
+  /** open(region), drop(region); where: a sentence on who keeps them. */
+  show(regions, open, drop, where) {
+    Object.assign(this, { regions, open, drop });
+    this.element.hidden = regions.length === 0;
+    this.search.hidden = regions.length <= REGIONS_SEARCHED;
+    if (this.search.hidden) this.search.value = "";
+    this.where.textContent = where;
+    this._list();
+  }
+
+  _list() {
+    const wanted = this.search.value.trim().toLowerCase();
+    const found = this.regions.filter(({ name, note }) => `${name}\n${note}`.toLowerCase().includes(wanted));
+    const none = found.length === 0 ? h("p", { class: "quiet" }, "No region has this in its name or note.") : "";
+    this.rows.replaceChildren(...found.map((region) => this._row(region)), none);
+  }
+
+  _row(region) {
+    return h(
+      "div",
+      { class: "region" },
+      h("button", { class: "bar-row", title: region.note || region.name, click: () => this.open(region) }, h("span", { class: "name" }, region.name)),
+      h("button", { class: "close", "aria-label": `Delete the region ${region.name}`, title: "Delete", click: () => this.drop(region) }, "×"),
+      region.note ? h("p", { class: "quiet" }, region.note) : "",
+    );
+  }
+}

@@ -47,8 +47,12 @@ class SuspectMap {
   paint(pane, context, ratio, theme) {
     const shown = this.shown(pane);
     pane.badges = [];
-    for (const { edges, tone, open } of shown) strokeEdges(context, edges, pane.view, ratio, theme, tone, open);
     const open = shown.find((one) => one.open);
+    for (const one of shown) {
+      context.globalAlpha = open && !one.open ? 0.4 : 1; // while one is looked at, the others step back
+      strokeEdges(context, one.edges, pane.view, ratio, theme, one.tone, one.open);
+    }
+    context.globalAlpha = 1;
     if (open) this._paintSamples(pane, context, ratio, theme, open);
     for (const one of shown) this._paintBadge(pane, context, ratio, theme, one);
   }
@@ -81,6 +85,21 @@ class SuspectMap {
     context.fill();
     Object.assign(context, { fillStyle: theme.ground, font: `700 ${0.85 * theme.em * ratio}px system-ui, sans-serif`, textAlign: "center", textBaseline: "middle" });
     context.fillText(String(index + 1), px * ratio, py * ratio);
+  }
+
+  /** The same, but for the samples, as SVG elements. */
+  shapes(pane, theme) {
+    const { view } = pane;
+    const at = (x, y) => `${view.screenX(x).toFixed(1)} ${view.screenY(y).toFixed(1)}`;
+    return this.shown(pane).flatMap(({ index, tone, edges, open }) => {
+      const [width, dashes] = SUSPECT_LINES[tone];
+      const d = edges.map(([ax, ay, bx, by]) => `M${at(ax, ay)}L${at(bx, by)}`).join("");
+      const line = svg("path", { d, fill: "none", stroke: theme.tones[tone], "stroke-width": open ? width + 1.2 : width, "stroke-linecap": "round", "stroke-dasharray": dashes.join(" ") || "none" });
+      const { px, py, radius } = pane.badges.find((badge) => badge.index === index);
+      const disc = svg("circle", { cx: px.toFixed(1), cy: py.toFixed(1), r: radius, fill: theme.tones[tone], stroke: theme.ground, "stroke-width": 2 });
+      const look = { x: px.toFixed(1), y: py.toFixed(1), "text-anchor": "middle", "dominant-baseline": "central", "font-family": "system-ui, sans-serif", "font-weight": 700, "font-size": 0.85 * theme.em, fill: theme.ground };
+      return [line, disc, svg("text", look, String(index + 1))];
+    });
   }
 
   /** The suspect whose number is at a place of a map's frame, -1 where none is. */

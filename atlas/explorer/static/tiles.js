@@ -173,7 +173,7 @@ class TileLayer {
     const share = this.look.density ? this.sizeOf(cell, dense) : FULL_SHARE;
     const [column, line] = [cell.slot % TILE_SIDE, Math.floor(cell.slot / TILE_SIDE)];
     const [x, y] = [column * size, line * size];
-    const there = sheets.filter(({ image, real, standsIn }) => image !== null && (real ? cell.real && (!standsIn || cell.bare) : cell.icon));
+    const there = picturesOf(cell, sheets);
     const [left, top, side] = [x + (size * (1 - share)) / 2, y + (size * (1 - share)) / 2, size * share];
     there.forEach((sheet, i) => {
       context.save();
@@ -223,6 +223,24 @@ class TileLayer {
         context.globalAlpha = 1;
       }
     }
+  }
+
+  /** The boxes of a frame that cells' pictures fill, as far as they are there: [left, top, width, height], CSS pixels. */
+  covered(view, layer, level) {
+    const wide = view.scale / level.side;
+    const boxes = [];
+    for (const [tx, ty] of this.visible(view, layer, level)) {
+      const tile = this.tiles.get(`${layer}/${level.level}/${tx}/${ty}`);
+      if (!tile?.canvas) continue;
+      const sheets = this.sheets(tile, layer, level).filter((sheet) => sheet !== null);
+      const [left, top] = [view.screenX((tx * TILE_SIDE) / level.side), view.screenY(((ty + 1) * TILE_SIDE) / level.side)];
+      for (const cell of tile.cells.filter((one) => picturesOf(one, sheets).length > 0)) {
+        const side = wide * (this.look.density ? this.sizeOf(cell, level.dense) : FULL_SHARE);
+        const gap = (wide - side) / 2;
+        boxes.push([left + (cell.slot % TILE_SIDE) * wide + gap, top + Math.floor(cell.slot / TILE_SIDE) * wide + gap, side, side]);
+      }
+    }
+    return boxes;
   }
 
   _faded(tile, now) {
@@ -281,6 +299,9 @@ class TileLayer {
     return cell === null ? null : { cell, tile, slot, column, row, layer, level };
   }
 }
+
+/** Those of a tile's sheets that have a picture of a cell. */
+const picturesOf = (cell, sheets) => sheets.filter(({ image, real, standsIn }) => image !== null && (real ? cell.real && (!standsIn || cell.bare) : cell.icon));
 
 /** Let what is drawn next into the lower right half of a square alone, beyond a hair of ground. Along the diagonal,
  * because halves side by side look like two cells, and a small inset hides what the patch shows. */

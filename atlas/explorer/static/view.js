@@ -3,7 +3,7 @@
  * have the same scale, in CSS pixels per unit. */
 
 const HOME_MARGIN = 0.04;
-const NARROW_PX = 640; // of a frame: wider ones have room beside a square map
+const NARROW_PX = 640; // of a frame: wider ones have room beside a square map, but for a cell in its top left corner
 const CORNER_EM = { left: 3.7, top: 3.3 }; // what tools and the level's line take of a narrow frame
 const DEEPEST_CELL_PX = 1024; // as far as zooming in goes
 
@@ -20,8 +20,8 @@ class Extent {
 
 class View {
   /** figure: Bokeh's, or {x_range, y_range} of Extents; plot: its view, or {el, frame: {bbox}}. */
-  constructor(figure, plot, { deepestSide, home, changed }) {
-    Object.assign(this, { figure, plot, deepestSide, bounds: home, changed });
+  constructor(figure, plot, { deepestSide, home, corner, changed }) {
+    Object.assign(this, { figure, plot, deepestSide, bounds: home, corner, changed });
     this.size = null;
     this.centre = null;
     this.flight = 0;
@@ -69,7 +69,7 @@ class View {
     const { width, height } = this.size ?? this.frame;
     const [left, bottom, right, top] = this.bounds;
     const room = 1 + 2 * HOME_MARGIN;
-    const em = width < NARROW_PX ? parseFloat(getComputedStyle(this.plot.el).fontSize) : 0;
+    const em = width < NARROW_PX || this.corner ? parseFloat(getComputedStyle(this.plot.el).fontSize) : 0;
     const [aside, above] = [em * CORNER_EM.left, em * CORNER_EM.top];
     const [wide, high] = [(right - left) * room, (top - bottom) * room];
     const scale = Math.min((width - aside) / wide, (height - above) / high);
