@@ -27,9 +27,10 @@ PARTS = 6
 class ActivationGrid:
     """One layer's activation vectors for one picture, each with its icon.
 
-    norms: float32 (rows, columns), the vectors' lengths. icons: uint8 (rows, columns, size, size, 3), black where a
-    vector is 0. robust: float32 (rows, columns), how well each icon matches its vector, see records.Icons; NaN where
-    there is none. together: one square stands for so many positions of the layer along each side, by their mean.
+    norms: float32 (rows, columns), the lengths of the positions' vectors. icons: uint8 (rows, columns, size, size, 3),
+    black where a vector is 0. robust: float32 (rows, columns), how well each icon matches its vector, see
+    records.Icons; NaN where there is none. together: one square stands for so many positions of the layer along each side, by the mean of their
+    vectors and of their lengths.
     parts, part_icons: the layer's positions in groups, uint8 (k, size, size, 3); None where the layer has one
     position alone, or nothing positive.
     """
@@ -84,7 +85,8 @@ def activation_grids(
             said = prefixed(progress, f"{layer} parts: ")
             own = render_icons(model, layer, grouped.directions, progress=said, **options).images
         square = squares.shape[1:]
-        norms = np.linalg.norm(vectors, axis=1).astype(np.float32).reshape(square)
+        # Of positions, then their mean: the mean of four vectors is shorter than that of the two at an odd map's edge.
+        norms = merged(values.norm(dim=0, keepdim=True), across)[0][0].cpu().numpy()
         icons = grid.reshape(*square, size, size, 3)
         found.append(ActivationGrid(layer, norms, icons, robust.reshape(square), together, grouped, own))
     return tuple(found)
