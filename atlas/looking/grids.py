@@ -29,10 +29,9 @@ class ActivationGrid:
 
     norms: float32 (rows, columns), the lengths of the positions' vectors. icons: uint8 (rows, columns, size, size, 3),
     black where a vector is 0. robust: float32 (rows, columns), how well each icon matches its vector, see
-    records.Icons; NaN where there is none. together: one square stands for so many positions of the layer along each side, by the mean of their
-    vectors and of their lengths.
-    parts, part_icons: the layer's positions in groups, uint8 (k, size, size, 3); None where the layer has one
-    position alone, or nothing positive.
+    records.Icons; NaN where there is none. together: one square stands for so many positions of the layer along each
+    side, by the mean of their vectors and of their lengths. parts, part_icons: the layer's positions in groups, uint8
+    (k, size, size, 3); None where the layer has one position alone, or nothing positive.
     """
 
     layer: str
