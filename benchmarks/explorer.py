@@ -31,6 +31,7 @@ from atlas.explorer import export
 from atlas.explorer.editions import Editions
 from atlas.explorer.patchbook import PAGE
 from atlas.explorer.shards import Shards
+from atlas.explorer.site import PAGE_NAME, page_html
 from atlas.storage.atlas import Atlas, open_atlas
 
 SERVER = """import sys
@@ -131,21 +132,31 @@ def frames(page: Any, seconds: float, beside: str = "null") -> list[float]:
     page.evaluate(f"{EXPLORER}.set({{ {look} }})")
     page.wait_for_timeout(500)
     page.wait_for_function(READY, polling="raf")
-    page.mouse.move(480, 380)
+    found = moved(page, seconds, (480, 380), (8, -5), hover=(300, 300))
+    page.keyboard.press("0")
+    return found
+
+
+def moved(
+    page: Any, seconds: float, start: tuple[int, int], step: tuple[int, int], hover: tuple[int, int] | None = None
+) -> list[float]:
+    """Milliseconds between frames while the mouse drags from a place in 20 steps, wheels in and out, and hovers."""
+    (x, y), (across, down) = start, step
+    page.mouse.move(x, y)
     page.evaluate(FRAMES)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        page.mouse.move(480, 380)
+        page.mouse.move(x, y)
         page.mouse.down()
-        for step in range(20):
-            page.mouse.move(480 + 8 * step, 380 - 5 * step)
+        for number in range(20):
+            page.mouse.move(x + across * number, y + down * number)
         page.mouse.up()
         for delta in (-120, -120, -120, 120, 120, 120):
             page.mouse.wheel(0, delta)
             page.wait_for_timeout(30)
-        page.mouse.move(300, 300, steps=10)
+        if hover is not None:
+            page.mouse.move(*hover, steps=10)
     found = page.evaluate("() => { const all = window.frames_; window.frames_ = null; return all; }")
-    page.keyboard.press("0")
     return [float(value) for value in found[5:]]
 
 
@@ -296,6 +307,8 @@ def main() -> None:
     site = kept.with_suffix(".site")
     if not site.exists():
         export(atlas, site, pictures=False)  # no picture is in a first view, and writing them takes minutes
+    # Its shards are kept from run to run, its page is today's.
+    (site / PAGE_NAME).write_text(page_html(Shards(atlas, pictures=False)), encoding="utf-8")
     report(measure(atlas, options, site), "explorer", options)
 
 

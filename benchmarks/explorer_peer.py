@@ -6,7 +6,10 @@ until none changes any more. Then the same mouse pans and zooms both, while the 
 
 embedding-atlas comes from the extra `peers`, in the last version that draws its map without WebGPU (0.22; later ones
 draw none in a browser with software rendering). Run: python benchmarks/explorer_peer.py [--quick] [--out FILE.json]
-[--atlas FOLDER] [--peer PROGRAM, default: embedding-atlas]
+[--atlas FOLDER] [--peer PROGRAM, default: embedding-atlas] [--turns N]
+
+The planted atlas and the table for embedding-atlas are made once, some minutes each; `--prepare yes` makes them alone,
+so that what follows on a quiet machine is the measurement. Every page is given LONGEST_S to show something.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from explorer import EXPLORER, FLAGS, FRAMES, NO_FILTER, READY, Served, planted
+from explorer import EXPLORER, FLAGS, NO_FILTER, READY, Served, moved, planted
 from PIL import Image
 from reporting import Figure, arguments, report
 
@@ -44,7 +47,7 @@ MIDDLE = {"x": 240, "y": 120, "width": 420, "height": 220}
 SOMETHING = 6.0  # of 255, the standard deviation of the middle's pixels when it is no empty ground any more
 CHANGED = 0.5  # of 255, the mean difference between two screenshots of which one shows more
 STILL_S = 3.0
-LONGEST_S = 240.0
+LONGEST_S = 120.0
 
 
 def as_parquet(atlas: Atlas, path: Path) -> Path:
@@ -123,24 +126,6 @@ def see(browser: Any, address: str) -> tuple[Any, float, float, float]:
             raise SystemExit(f"{address} showed nothing in {LONGEST_S:.0f} s")
 
 
-def frames(page: Any, seconds: float) -> list[float]:
-    """Milliseconds between frames while the mouse pans and the wheel zooms over the map's middle."""
-    page.mouse.move(450, 230)
-    page.evaluate(FRAMES)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        page.mouse.move(450, 230)
-        page.mouse.down()
-        for step in range(20):
-            page.mouse.move(450 + 6 * step, 230 - 3 * step)
-        page.mouse.up()
-        for delta in (-120, -120, -120, 120, 120, 120):
-            page.mouse.wheel(0, delta)
-            page.wait_for_timeout(30)
-    found = page.evaluate("() => { const all = window.frames_; window.frames_ = null; return all; }")
-    return [float(value) for value in found[5:]]
-
-
 def measure(atlas: Atlas, table: Path, program: str, *, repeats: int, seconds: float) -> list[Figure]:
     """Both sides' figures."""
     from playwright.sync_api import sync_playwright
@@ -163,7 +148,7 @@ def measure(atlas: Atlas, table: Path, program: str, *, repeats: int, seconds: f
             if name == "here":
                 page.evaluate(f"{EXPLORER}.set({{ points: 'over', filter: {{ {NO_FILTER} }} }})")
                 page.wait_for_function(READY, polling="raf")
-            found[name]["frames"] = frames(page, seconds)
+            found[name]["frames"] = moved(page, seconds, (450, 230), (6, -3))
             page.context.close()
         browser.close()
     return [figure for name, values in found.items() for figure in _figures(name, values)]
@@ -188,16 +173,21 @@ def main() -> None:
         __doc__ or "",
         atlas="where the planted atlas is kept (default: a folder in the system's temporary one)",
         peer="embedding-atlas' program (default: the one on the path)",
+        turns="how often each page is opened (default: 5, quick: 2)",
+        prepare="'yes': make the atlas and the table, and measure nothing",
     )
     images = 10_000 if options.quick else 100_000
     kept = Path(options.atlas) if options.atlas else Path(tempfile.gettempdir()) / f"planted-{images}.atlas"
     program = options.peer or shutil.which("embedding-atlas")
-    if program is None:
+    if program is None and not options.prepare:
         raise SystemExit("embedding-atlas is not there: pip install 'activation-atlas[peers]'")
     atlas = planted(kept, images)
     table = as_parquet(atlas, kept.with_suffix(".parquet"))
+    if options.prepare:
+        return
     quick = bool(options.quick)
-    figures = measure(atlas, table, program, repeats=2 if quick else 5, seconds=4 if quick else 12)
+    turns = int(options.turns) if options.turns else 2 if quick else 5
+    figures = measure(atlas, table, str(program), repeats=turns, seconds=4 if quick else 12)
     report(figures, "explorer-peer", options)
 
 

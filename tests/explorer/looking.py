@@ -61,6 +61,13 @@ def addressed(page: Any) -> None:
     page.wait_for_function(f"{EXPLORER}.address.written === {EXPLORER}.addressText")
 
 
+def settle_soon(page: Any, settle: Settle) -> None:
+    """Wait until what was just done has been taken up, is painted, and stands in the URL."""
+    page.wait_for_timeout(200)
+    settle(page)
+    addressed(page)
+
+
 def label_of_live(atlas: Atlas, layer: int = 0) -> np.ndarray:
     """Labels of the samples on the map."""
     samples = atlas.layers[layer].samples

@@ -7,11 +7,10 @@ import json
 import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from looking import EXPLORER, FRAME, Settle, Visit, addressed, pixels, place, set_view
+from looking import EXPLORER, FRAME, Settle, Visit, pixels, place, set_view, settle_soon
 from PIL import Image
 
 from atlas.explorer import ServerHandle, start_server
@@ -22,18 +21,12 @@ from atlas.storage.atlas import Atlas
 pytestmark = pytest.mark.browser
 
 
-def wait(page: Any, settle: Settle) -> None:
-    page.wait_for_timeout(250)
-    settle(page)
-    addressed(page)
-
-
 def test_samples_lie_beneath_the_icons(visit: Visit, served: ServerHandle, tmp_path: Path, settle: Settle) -> None:
     pictures = {}
     for samples in ("off", "over", "under"):
         page = visit(f"{served.url}#samples={samples}&names=off&colour=plain")
         set_view(page, 0.8, 0.5, 1500, settle)
-        wait(page, settle)
+        settle_soon(page, settle)
         pictures[samples] = pixels(page)
     boxes = page.evaluate(f"{EXPLORER}.panes[0].covered")
     frame = page.evaluate(FRAME)
@@ -72,7 +65,7 @@ def test_a_filled_corner_is_left_to_the_tools(visit: Visit, planted: Atlas, sett
             page.evaluate(
                 f"{EXPLORER}.view.corner = {json.dumps(corner)}; {EXPLORER}.view.show({EXPLORER}.view.homeView)"
             )
-            wait(page, settle)
+            settle_soon(page, settle)
             x, y = place(page, left, top)
             over = any(box["x"] + box["width"] > x and box["y"] + box["height"] > y for box in tools)
             assert over != corner
@@ -96,7 +89,7 @@ def test_a_square_map_fills_its_corner(planted: Atlas) -> None:
 def test_names_keep_off_the_suspects_numbers(visit: Visit, suspected: Atlas, settle: Settle) -> None:
     with start_server(suspected) as handle:
         page = visit(f"{handle.url}#layer=1", names=True)
-        wait(page, settle)
+        settle_soon(page, settle)
         names, badges = page.evaluate(f"[{EXPLORER}.panes[0].names, {EXPLORER}.panes[0].badges]")
         assert names
         assert len(badges) == 2
@@ -130,19 +123,19 @@ def test_keys_move_either_map(visit: Visit, served: ServerHandle, settle: Settle
     page.keyboard.press("m")
     page.get_by_text("Keys move the second map: layer2.").wait_for()
     page.keyboard.press("+")
-    wait(page, settle)
+    settle_soon(page, settle)
     after = page.evaluate(scales)
     assert after == pytest.approx([before[0], 1.6 * before[1]])
     page.keyboard.press("m")
     page.keyboard.press("+")
-    wait(page, settle)
+    settle_soon(page, settle)
     assert page.evaluate(scales) == pytest.approx([1.6 * before[0], 1.6 * before[1]])
 
 
 def test_suspects_are_in_a_saved_picture(visit: Visit, suspected: Atlas, settle: Settle) -> None:
     with start_server(suspected) as handle:
         page = visit(f"{handle.url}#layer=1&names=off")
-        wait(page, settle)
+        settle_soon(page, settle)
         saved = {}
         for kind in ("PNG for print", "SVG"):
             page.locator(".save summary").click()

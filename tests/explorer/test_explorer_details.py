@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import looking
 import numpy as np
 import pytest
-from looking import (
-    EXPLORER,
-    FRAME,
-    Settle,
-    Visit,
-    addressed,
-    centre,
-    data,
-    largest_cell,
-    pixels,
-    place,
-    set_view,
-    shown_level,
-)
+from looking import EXPLORER, FRAME, Settle, Visit, addressed, data, pixels, place, set_view
 from planted import write_planted_atlas
 
 from atlas.explorer import ServerHandle, start_server
@@ -89,14 +77,14 @@ def test_a_dark_page_has_no_white_frames(visit: Visit, served: ServerHandle, pla
     page = visit(f"{served.url}#colour=effect&effect=2&size=full&names=off", color_scheme="dark")
     page.wait_for_timeout(300)
     settle(page)
-    level, picture = planted.layers[0].levels[shown_level(page)], pixels(page)
+    level, picture = planted.layers[0].levels[looking.shown_level(page)], pixels(page)
     at = (level.statistics.effect_class == 2).argmax(axis=1)
     values = level.statistics.effect_value[np.arange(len(at)), at]
     small = np.flatnonzero(level.has_icon & (np.abs(values) < 0.2 * np.abs(values).max()))
     assert len(small) > 5
     width = float(data(page, "cellPx"))
     for cell in small[::4]:
-        x, y = centre(page, level, int(cell))
+        x, y = looking.centre(page, level, int(cell))
         assert picture[round(y), round(x - 0.97 * width / 2 + 2.5)].max() < 120
 
 
@@ -128,8 +116,8 @@ def test_a_walk_is_in_the_link_and_leaves_the_map_in_sight(visit: Visit, served:
 
 def test_a_patch_leads_to_all_its_places(visit: Visit, served: ServerHandle, planted: Atlas, settle: Settle) -> None:
     page = visit(served.url)
-    level = planted.layers[0].levels[shown_level(page)]
-    x, y = int(level.level.column[largest_cell(level)]), int(level.level.row[largest_cell(level)])
+    level = planted.layers[0].levels[looking.shown_level(page)]
+    x, y = int(level.level.column[looking.largest_cell(level)]), int(level.level.row[looking.largest_cell(level)])
     set_view(page, (x + 0.5) / level.side, (y + 0.5) / level.side, 9000, settle)
     page.evaluate(f"{EXPLORER}.set({{ selected: {{ level: {level.number}, column: {x}, row: {y} }} }})")
     page.locator(".patch img[src]").first.wait_for()
@@ -154,14 +142,14 @@ def test_card_and_panel_judge_an_icon_alike_and_the_panel_follows_the_filter(
     visit: Visit, served: ServerHandle, planted: Atlas, settle: Settle
 ) -> None:
     page = visit(f"{served.url}#class=1,2&names=off")
-    level = planted.layers[0].levels[shown_level(page)]
+    level = planted.layers[0].levels[looking.shown_level(page)]
     label, image = planted.images.label, planted.layers[0].samples.image
     verdicts = set()
     for cell in np.flatnonzero(level.has_icon)[::7]:
-        page.mouse.move(*centre(page, level, int(cell)))
+        page.mouse.move(*looking.centre(page, level, int(cell)))
         page.wait_for_timeout(100)
         card = page.locator(".card .verdict").inner_text().removeprefix("Icon: ")
-        page.mouse.click(*centre(page, level, int(cell)))
+        page.mouse.click(*looking.centre(page, level, int(cell)))
         where = f"column {level.level.column[cell]}, row {level.level.row[cell]} from"
         page.locator(".panel").get_by_text(where).wait_for()
         page.locator(".panel .trust .verdict").wait_for()
@@ -176,10 +164,10 @@ def test_card_and_panel_judge_an_icon_alike_and_the_panel_follows_the_filter(
 @pytest.mark.parametrize("width", [390, 800, 1280])
 def test_a_hover_card_stays_on_the_map(visit: Visit, served: ServerHandle, planted: Atlas, width: int) -> None:
     page = visit(served.url, viewport={"width": width, "height": 800})
-    level = planted.layers[0].levels[shown_level(page)]
+    level = planted.layers[0].levels[looking.shown_level(page)]
     frame = page.evaluate(FRAME)
     for cell in np.flatnonzero(level.has_icon)[::6]:
-        x, y = centre(page, level, int(cell))
+        x, y = looking.centre(page, level, int(cell))
         page.mouse.move(x, y)
         page.wait_for_timeout(60)
         card = page.locator(".card").bounding_box()

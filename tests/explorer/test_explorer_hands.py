@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looking import EXPLORER, FRAME, Settle, Visit, addressed, place
+from looking import EXPLORER, FRAME, Settle, Visit, place, settle_soon
 
 from atlas.explorer import ServerHandle
 from atlas.explorer.points import live_points
@@ -15,12 +15,6 @@ from atlas.storage.atlas import Atlas
 pytestmark = pytest.mark.browser
 
 VIEW = f"() => {{ const {{ view }} = {EXPLORER}.panes[PANE]; return {{ ...view.centre, frame: view.frame }}; }}"
-
-
-def wait(page: Any, settle: Settle) -> None:
-    page.wait_for_timeout(200)
-    settle(page)
-    addressed(page)
 
 
 def press(page: Any, *keys: str) -> None:
@@ -44,7 +38,7 @@ def test_a_box_is_drawn_by_keys(visit: Visit, served: ServerHandle, planted: Atl
     frame, centre = page.evaluate(FRAME), page.evaluate(f"{EXPLORER}.view.centre")
     step = min(frame["width"], frame["height"]) / 40 / frame["scale"]
     press(page, "b", *["ArrowLeft"] * 3, "ArrowDown", "Enter", *["ArrowRight"] * 9, *["ArrowUp"] * 7, "Enter")
-    wait(page, settle)
+    settle_soon(page, settle)
     (outline,) = page.evaluate(f"{EXPLORER}.state.region")
     left, bottom = centre["x"] - 3 * step, centre["y"] - step
     right, top = left + 9 * step, bottom + 7 * step
@@ -54,7 +48,7 @@ def test_a_box_is_drawn_by_keys(visit: Visit, served: ServerHandle, planted: Atl
     assert inside > 0
     assert page.locator(".selection h2").inner_text() == f"{inside} samples"
     press(page, "b", "ArrowLeft", "Enter", *["ArrowLeft"] * 9, *["ArrowUp"] * 9, "Shift+Enter")
-    wait(page, settle)
+    settle_soon(page, settle)
     assert page.evaluate(f"{EXPLORER}.state.region.length") == 2
 
 
@@ -65,7 +59,7 @@ def test_a_lasso_and_a_walk_are_drawn_by_keys(
     press(page, "l", "Space", *["ArrowRight"] * 9, "Space", *["ArrowUp"] * 3, "Space", "Backspace", *["ArrowUp"] * 5)
     assert page.evaluate(f"{EXPLORER}.input.pen.corners.length") == 2
     page.keyboard.press("Enter")
-    wait(page, settle)
+    settle_soon(page, settle)
     (outline,) = page.evaluate(f"{EXPLORER}.state.region")
     assert len(outline) == 3
     assert page.locator(".selection h2").inner_text() == f"{samples_inside(planted, outline)} samples"
@@ -86,7 +80,7 @@ def test_a_tools_button_gives_its_keys_to_the_map(visit: Visit, served: ServerHa
 @pytest.mark.parametrize("pane", [0, 1])
 def test_two_fingers_zoom_and_move_either_map(visit: Visit, served: ServerHandle, settle: Settle, pane: int) -> None:
     page = visit(f"{served.url}#beside=1&names=off", has_touch=True)
-    wait(page, settle)
+    settle_soon(page, settle)
     client = page.context.new_cdp_session(page)
     before = page.evaluate(VIEW.replace("PANE", str(pane)))
     other = page.evaluate(VIEW.replace("PANE", str(1 - pane)))
@@ -107,7 +101,7 @@ def test_two_fingers_zoom_and_move_either_map(visit: Visit, served: ServerHandle
         for i in range(1, 5):
             touch("touchMove", 80, right=5 * i)
     touch("touchEnd")
-    wait(page, settle)
+    settle_soon(page, settle)
     after = page.evaluate(VIEW.replace("PANE", str(pane)))
     if pane == 1:
         assert after["scale"] == pytest.approx(2 * before["scale"], rel=1e-3)

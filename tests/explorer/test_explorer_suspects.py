@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looking import EXPLORER, Settle, Visit, addressed, data, pixels, place
+from looking import EXPLORER, Settle, Visit, data, pixels, place, settle_soon
 from PIL import Image
 from suspicions import HOSTILE_TEXT, MEMBERS
 
@@ -38,12 +38,6 @@ def home(suspected: Atlas) -> Any:
     suspected.marks_path.unlink(missing_ok=True)
 
 
-def wait(page: Any, settle: Settle) -> None:
-    page.wait_for_timeout(200)
-    settle(page)
-    addressed(page)
-
-
 def ids_of(atlas: Atlas) -> list[str]:
     found = read_suspects(atlas)
     assert found is not None
@@ -62,7 +56,7 @@ def test_a_suspect_is_listed_opened_and_shared(
     assert "used: yes · spurious: likely · 40 images" in rows.first.inner_text()
     assert "A <i>note</i>." in page.locator(".suspects").inner_text()
     rows.first.click()
-    wait(page, settle)
+    settle_soon(page, settle)
     assert page.evaluate(STATE) == {"suspect": 0, "outlines": True, "layer": 1, "selected": None}
     panel = page.locator(".suspect-panel")
     assert panel.locator(".verdict").all_inner_texts() == ["used: yes", "spurious: likely"]
@@ -73,7 +67,7 @@ def test_a_suspect_is_listed_opened_and_shared(
         assert page.evaluate(f"{EXPLORER}.view.isInSight({x}, {y})")
     again = visit(page.url)
     again.locator(".suspect-panel .verdict").first.wait_for()
-    wait(again, settle)
+    settle_soon(again, settle)
     assert f"suspect={ids_of(suspected)[0]}" in again.url
     assert again.evaluate(STATE) == page.evaluate(STATE)
     again.keyboard.press("Escape")
@@ -106,7 +100,7 @@ def test_outlines_go_around_the_cells_at_every_level(
     for level in suspected.layers[1].levels:
         page.evaluate(f"{EXPLORER}.set({{ locked: {level.number} }})")
         page.evaluate(f"{EXPLORER}.view.show({{ x: 0.5, y: 0.5, scale: {level.side * 60} }})")
-        wait(page, settle)
+        settle_soon(page, settle)
         assert data(page, "level") == str(level.number)
         for index, edges in page.evaluate(EDGES):
             squares = np.array(told[index]["squares"][str(level.number)]).reshape(-1, 2)
@@ -116,13 +110,13 @@ def test_outlines_go_around_the_cells_at_every_level(
             assert len(edges) == (inside[1:] != inside[:-1]).sum() + (inside[:, 1:] != inside[:, :-1]).sum()
     page.evaluate(f"{EXPLORER}.set({{ locked: 0 }})")
     page.keyboard.press("0")
-    wait(page, settle)
+    settle_soon(page, settle)
     picture = pixels(page)
     drawn = dict(page.evaluate(EDGES))[0]
     seen = [picture[round(y), round(x)] for x, y in (place(page, (a + c) / 2, (b + d) / 2) for a, b, c, d in drawn)]
     assert np.mean([np.abs(pixel - POOR).max() < 60 for pixel in seen]) > 0.8
     page.keyboard.press("o")
-    wait(page, settle)
+    settle_soon(page, settle)
     assert page.evaluate(EDGES) == []
     assert "suspects=off" in page.url
 
@@ -134,7 +128,7 @@ def test_a_number_on_the_map_opens_its_suspect(visit: Visit, home: ServerHandle,
     page.mouse.move(frame["left"] + badge["px"], frame["top"] + badge["py"])
     page.locator(".card").get_by_text("used: untested").wait_for()
     page.mouse.click(frame["left"] + badge["px"], frame["top"] + badge["py"])
-    wait(page, settle)
+    settle_soon(page, settle)
     assert page.evaluate(STATE)["suspect"] == 1
     assert "There was no network." in page.locator(".suspect-panel").inner_text()
     assert page.locator(".causal").count() == 0
@@ -200,7 +194,7 @@ def test_a_sites_marks_stay_in_the_browser(visit: Visit, suspected: Atlas, tmp_p
     page.keyboard.press("2")
     page.get_by_text("Kept in this browser alone").wait_for()
     page.keyboard.press("Escape")
-    wait(page, settle)
+    settle_soon(page, settle)
     page.reload()
     settle(page)
     page.locator(".suspects .mark", has_text="Fine").wait_for()

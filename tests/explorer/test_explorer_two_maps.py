@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looking import EXPLORER, FRAME, Settle, Visit, addressed, data, pixels, place, set_view
+from looking import EXPLORER, FRAME, Settle, Visit, data, pixels, place, set_view, settle_soon
 
 from atlas.explorer import ServerHandle, export
 from atlas.explorer.header import page_header
@@ -32,12 +32,6 @@ def second_place(page: Any, x: float, y: float) -> tuple[float, float]:
     return frame["left"] + (x - frame["x"]) * frame["scale"], frame["top"] + (frame["y"] - y) * frame["scale"]
 
 
-def wait(page: Any, settle: Settle) -> None:
-    page.wait_for_timeout(200)
-    settle(page)
-    addressed(page)
-
-
 def live(atlas: Atlas, layer: int) -> np.ndarray:
     samples = atlas.layers[layer].samples
     return live_points(samples.positions, samples.state)
@@ -49,6 +43,12 @@ def in_box(atlas: Atlas, layer: int) -> np.ndarray:
     rows = live(atlas, layer)
     x, y = atlas.layers[layer].samples.positions[rows].T
     return rows[(x > left) & (x < right) & (y > bottom) & (y < top)]
+
+
+def largest(level: Any) -> tuple[int, float, float]:
+    """The cell with an icon and the most images, and its middle."""
+    cell = int(np.where(level.has_icon, level.level.images, -1).argmax())
+    return cell, (int(level.level.column[cell]) + 0.5) / level.side, (int(level.level.row[cell]) + 0.5) / level.side
 
 
 def marked(page: Any, pane: int, what: str) -> set[int]:
@@ -64,7 +64,7 @@ def select_box(page: Any, settle: Settle, where: Any = place) -> None:
     page.mouse.down()
     page.mouse.move(*corners[1], steps=5)
     page.mouse.up()
-    wait(page, settle)
+    settle_soon(page, settle)
 
 
 @pytest.mark.parametrize("pane", [0, 1])
@@ -73,7 +73,7 @@ def test_a_selection_is_marked_on_the_other_map(
 ) -> None:
     page = visit(served.url)
     page.keyboard.press("t")
-    wait(page, settle)
+    settle_soon(page, settle)
     assert data(page, "beside") == "1"
     select_box(page, settle, second_place if pane == 1 else place)
     wanted = set(in_box(planted, pane)) & set(live(planted, 1 - pane))
@@ -102,18 +102,17 @@ def test_the_cell_under_the_pointer_is_marked_by_its_samples(
 ) -> None:
     page = visit(f"{served.url}#beside=1&names=off")
     level = planted.layers[0].levels[0]
-    cell = int(np.where(level.has_icon, level.level.images, -1).argmax())
-    column, row = int(level.level.column[cell]), int(level.level.row[cell])
-    page.mouse.move(*place(page, (column + 0.5) / level.side, (row + 0.5) / level.side))
-    wait(page, settle)
+    cell, x, y = largest(level)
+    page.mouse.move(*place(page, x, y))
+    settle_soon(page, settle)
     members = level.level.members[level.level.start[cell] : level.level.start[cell + 1]]
     assert marked(page, 1, "pointed") == set(members.tolist()) & set(live(planted, 1))
     assert page.evaluate(f"{EXPLORER}.panes[1].twins.cursor") is None  # a place means something else there
     page.evaluate(f"{EXPLORER}.header.layers[1].rows = 'others'")  # as of layers with other positions
     page.mouse.move(5, 5)
-    wait(page, settle)
-    page.mouse.move(*place(page, (column + 0.5) / level.side, (row + 0.5) / level.side))
-    wait(page, settle)
+    settle_soon(page, settle)
+    page.mouse.move(*place(page, x, y))
+    settle_soon(page, settle)
     image = planted.layers[1].samples.image
     same_image = {row for row in live(planted, 1).tolist() if image[row] in set(image[members].tolist())}
     assert marked(page, 1, "pointed") == same_image
@@ -124,14 +123,13 @@ def test_a_click_on_the_second_map_opens_its_cell(
 ) -> None:
     page = visit(f"{served.url}#beside=1&names=off")
     level = planted.layers[1].levels[0]
-    cell = int(np.where(level.has_icon, level.level.images, -1).argmax())
-    column, row = int(level.level.column[cell]), int(level.level.row[cell])
-    page.mouse.click(*second_place(page, (column + 0.5) / level.side, (row + 0.5) / level.side))
+    cell, x, y = largest(level)
+    page.mouse.click(*second_place(page, x, y))
     page.locator(".panel .numbers").wait_for()
     numbers = page.locator(".panel .numbers dd").all_inner_texts()[:2]
     assert numbers == [str(level.level.images[cell]), str(level.level.samples[cell])]
     members = level.level.members[level.level.start[cell] : level.level.start[cell + 1]]
-    wait(page, settle)
+    settle_soon(page, settle)
     assert marked(page, 0, "selected") == set(members.tolist()) & set(live(planted, 0))
     again = visit(page.url)
     again.locator(".panel .numbers").wait_for()
@@ -144,7 +142,7 @@ def test_maps_of_two_layouts_move_alone_and_of_one_together(visit: Visit, served
     x, y = second_place(page, 0.6, 0.4)
     page.mouse.move(x, y)
     page.mouse.wheel(0, -240)
-    wait(page, settle)
+    settle_soon(page, settle)
     assert page.evaluate(FRAME) == first
     assert page.evaluate(SECOND)["scale"] > 1.2 * second["scale"]
     assert second_place(page, 0.6, 0.4) == pytest.approx((x, y), abs=1)
@@ -152,9 +150,9 @@ def test_maps_of_two_layouts_move_alone_and_of_one_together(visit: Visit, served
     page.mouse.move(x + 40, y - 25, steps=4)
     page.mouse.up()
     assert second_place(page, 0.6, 0.4) == pytest.approx((x + 40, y - 25), abs=1)
-    wait(page, settle)
+    settle_soon(page, settle)
     again = visit(page.url)
-    wait(again, settle)
+    settle_soon(again, settle)
     assert again.evaluate(SECOND) == pytest.approx(page.evaluate(SECOND), rel=1e-3)
     page.keyboard.press("g")
     set_view(page, 0.4, 0.5, 900, settle)
@@ -163,7 +161,7 @@ def test_maps_of_two_layouts_move_alone_and_of_one_together(visit: Visit, served
     page.evaluate(f"{EXPLORER}.set({{ beside: 0, together: null }})")  # a layer beside itself: one layout
     page.mouse.move(*second_place(page, 0.45, 0.5))
     page.mouse.wheel(0, -240)
-    wait(page, settle)
+    settle_soon(page, settle)
     assert page.evaluate(SECOND)["scale"] == pytest.approx(page.evaluate(FRAME)["scale"])
     cursor = page.evaluate(f"{EXPLORER}.panes[0].twins.cursor")
     assert place(page, cursor["x"], cursor["y"])[1] == pytest.approx(second_place(page, cursor["x"], cursor["y"])[1])
@@ -177,7 +175,7 @@ def test_layers_are_stepped_through_with_view_and_image_kept(
     before = page.evaluate(FRAME)
     page.evaluate(f"{EXPLORER}.showPlaces(7)")
     page.keyboard.press(".")
-    wait(page, settle)
+    settle_soon(page, settle)
     assert data(page, "layer") == "1"
     assert page.evaluate(FRAME) == before
     samples = planted.layers[1].samples
@@ -186,7 +184,7 @@ def test_layers_are_stepped_through_with_view_and_image_kept(
     np.testing.assert_allclose(np.array([shown["x"], shown["y"]]).T, own, atol=1e-3)
     page.keyboard.press(".")
     page.keyboard.press(",")
-    wait(page, settle)
+    settle_soon(page, settle)
     assert data(page, "layer") == "0"
 
 
@@ -197,7 +195,7 @@ def test_two_maps_in_a_site_a_tall_window_and_a_picture(
     select_box(page, settle)
     assert marked(page, 1, "selected") == set(in_box(planted, 0)) & set(live(planted, 1))
     page.set_viewport_size({"width": 700, "height": 1000})
-    wait(page, settle)
+    settle_soon(page, settle)
     first, second = page.evaluate(FRAME), page.evaluate(SECOND)
     assert second["top"] >= first["top"] + first["height"]
     with page.expect_download() as download:
@@ -207,7 +205,7 @@ def test_two_maps_in_a_site_a_tall_window_and_a_picture(
     assert drawing.count("<image") == 2
     for _ in range(3):
         page.keyboard.press("Escape")
-    wait(page, settle)
+    settle_soon(page, settle)
     assert page.evaluate(f"{EXPLORER}.state.region.length") == 0
     assert data(page, "beside") == "1"  # a map is no selection: T and its own cross close it
 

@@ -91,12 +91,24 @@ def test_a_site_has_the_pages_that_were_asked_for(folder: Path) -> None:
         export(folder / "tiny.atlas", folder / "site", pictures=False, pipeline=folder / "one.toml", views=[ids[3]])
 
 
-def test_the_panel_leads_to_an_images_page(with_network: ServerHandle, visit: Visit, settle: Settle) -> None:
+@pytest.mark.browser
+def test_the_panel_leads_to_an_images_page(
+    folder: Path, with_network: ServerHandle, visit: Visit, settle: Settle
+) -> None:
+    level = open_atlas(folder / "tiny.atlas").layers[0].levels[0]
+    cell = int(level.level.images.argmax())
+    place = {"level": 0, "column": int(level.level.column[cell]), "row": int(level.level.row[cell])}
     page = visit(with_network.url)
-    element = page.evaluate_handle(f"viewElement({EXPLORER}.header, {EXPLORER}.network, 7)")
-    page.evaluate(f"(element) => {EXPLORER}.panel.element.append(element)", element)
-    page.evaluate("(element) => element.querySelector('button').click()", element)
-    page.wait_for_function("(element) => element.querySelector('a')", arg=element, timeout=240_000)
-    address = page.evaluate("(element) => element.querySelector('a').getAttribute('href')", element)
-    assert re.fullmatch(r"view/[0-9a-f]{16}/7\.html", address)
+    page.evaluate(
+        f"(place) => {EXPLORER}.set({{ selected: {{ ...{EXPLORER}.state.selected, layer: 0, ...place }} }})", place
+    )
     settle(page)
+    page.locator(".patches button").first.click()
+    page.get_by_role("button", name="Look inside").click()
+    link = page.get_by_role("link", name="What the network makes of it")
+    link.wait_for(timeout=240_000)
+    assert re.fullmatch(r"view/[0-9a-f]{16}/\d+\.html", link.get_attribute("href") or "")
+    with page.context.expect_page() as opened:
+        link.click()
+    opened.value.wait_for_load_state()
+    assert opened.value.get_by_role("heading", name="On the map of 1").count() == 1

@@ -17,13 +17,13 @@ from looking import (
     FRAME,
     Settle,
     Visit,
-    addressed,
     centre,
     data,
     largest_cell,
     pixels,
     place,
     set_view,
+    settle_soon,
     shown_level,
 )
 from PIL import Image
@@ -37,12 +37,6 @@ pytestmark = pytest.mark.browser
 
 STATE = f"() => {{ const {{ first, ...rest }} = {EXPLORER}.state; return rest; }}"
 BOX = [(0.70, 0.35), (0.95, 0.65)]
-
-
-def settle_soon(page: Any, settle: Settle) -> None:
-    page.wait_for_timeout(150)
-    settle(page)
-    addressed(page)
 
 
 def drag(page: Any, path: list[tuple[float, float]]) -> None:
