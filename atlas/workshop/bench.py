@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
@@ -30,6 +31,7 @@ from atlas.workshop.requests import (
     FineRequest,
     Located,
     LocateRequest,
+    LookRequest,
     Message,
     Place,
     Ready,
@@ -177,8 +179,15 @@ class Bench:
         return self.atlas.layers[layer].levels[level].statistics
 
 
-def serve(pipeline: str, atlas: str, requests: TextIO, answers: TextIO) -> None:
-    """Answer requests until there are no more: Ready once, then for each some Working and one answer or Refused."""
+Answer = Callable[[Bench, Message, Progress], Message | None]
+"""Answers a request, or gives None where it is not made for it."""
+
+
+def serve(pipeline: str, atlas: str, requests: TextIO, answers: TextIO, also: Answer | None = None) -> None:
+    """Answer requests until there are no more: Ready once, then for each some Working and one answer or Refused.
+
+    also: asked first, so that a room above this one can answer more.
+    """
 
     def say(message: Message) -> None:
         answers.write(to_line(message))
@@ -194,14 +203,19 @@ def serve(pipeline: str, atlas: str, requests: TextIO, answers: TextIO) -> None:
     for line in requests:
         request = from_line(line)
         try:
-            say(_answer(bench, request, lambda stage, done, total: say(Working(stage, done, total))))
+            say(_answer(bench, request, lambda stage, done, total: say(Working(stage, done, total)), also))
         except IndexError:
             say(Refused(f"{atlas} has no such layer or level"))
         except (AtlasError, MemoryError) as error:
             say(Refused(str(error) or "memory ran out while the network ran: try again with less running beside it"))
 
 
-def _answer(bench: Bench, request: Message, progress: Progress) -> Message:
+def _answer(bench: Bench, request: Message, progress: Progress, also: Answer | None) -> Message:
+    further = None if also is None else also(bench, request, progress)
+    if further is not None:
+        return further
+    if isinstance(request, LookRequest):
+        return Refused("this process of the network cannot look inside a picture: start it as atlas.looking.launch")
     if isinstance(request, FineRequest):
         return bench.fine(request, progress)
     assert isinstance(request, LocateRequest)

@@ -19,6 +19,8 @@ from atlas.workshop.requests import (
     FineRequest,
     Located,
     LocateRequest,
+    Looked,
+    LookRequest,
     Message,
     Ready,
     Refused,
@@ -29,16 +31,18 @@ from atlas.workshop.requests import (
 
 LARGEST_PICTURE = 20_000_000  # bytes of a file that is dropped on the explorer
 SIZES = (64, 512)  # px a side of a fine icon: least and most
+PLAIN, LOOKING = "atlas.workshop.launch", "atlas.looking.launch"
+"""Modules that the process may run: the second can `look`, too. By name: it imports what lies above this room."""
 _PATIENCE = 300.0  # seconds for one answer, loading included
 
 
 class _Child:
     """The process, its answers as they come, and what it said on standard error."""
 
-    def __init__(self, pipeline: Path, atlas: Path) -> None:
+    def __init__(self, program: str, pipeline: Path, atlas: Path) -> None:
         self.said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "atlas.workshop.launch", str(pipeline), str(atlas)],
+            [sys.executable, "-m", program, str(pipeline), str(atlas)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.said,
@@ -81,7 +85,7 @@ class _Child:
 
 @dataclass
 class Workshop:
-    """A network beside an atlas: `fine` and `locate` may be called from any thread, and wait their turn.
+    """A network beside an atlas: `fine`, `locate` and `look` may be called from any thread, and wait their turn.
 
     The process is started by the first request and again after it has died or taken longer than `patience` seconds.
     `busy` is (stage, done, total) while a request runs. Close it, or use it in a `with`.
@@ -90,6 +94,7 @@ class Workshop:
     pipeline: Path
     atlas: Path
     patience: float = _PATIENCE
+    program: str = PLAIN
     busy: tuple[str, int, int] | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _child: _Child | None = field(default=None, repr=False)
@@ -110,6 +115,12 @@ class Workshop:
         assert isinstance(answer, Located)
         return answer
 
+    def look(self, image: int) -> bytes:
+        """The page of what the network makes of one of the atlas's images. Raises AtlasError; needs LOOKING."""
+        answer = self._ask(LookRequest(image))
+        assert isinstance(answer, Looked)
+        return answer.page
+
     def close(self) -> None:
         """End the process, whatever it does."""
         child, self._child = self._child, None
@@ -124,14 +135,14 @@ class Workshop:
     ) -> None:
         self.close()
 
-    def _ask(self, request: FineRequest | LocateRequest) -> Message:
+    def _ask(self, request: FineRequest | LocateRequest | LookRequest) -> Message:
         with self._turn:
             until = time.monotonic() + self.patience
             self.busy = ("load the network", 0, 1)
             try:
                 if self._child is None or self._child.process.poll() is not None:
                     self.close()
-                    self._child = _Child(self.pipeline, self.atlas)
+                    self._child = _Child(self.program, self.pipeline, self.atlas)
                     self._answer(self._child, until)
                 self._child.ask(request)
                 return self._answer(self._child, until)
@@ -154,7 +165,7 @@ class Workshop:
                 self.busy = (message.stage, message.done, message.total)
             elif isinstance(message, Refused):
                 raise AtlasError(message.reason)
-            elif isinstance(message, Ready | Fine | Located):
+            elif isinstance(message, Ready | Fine | Located | Looked):
                 return message
 
     def _died(self) -> AtlasError:

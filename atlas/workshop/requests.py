@@ -30,6 +30,20 @@ class LocateRequest:
 
 
 @dataclass(frozen=True)
+class LookRequest:
+    """Ask what the network makes of one of the atlas's images, by its row."""
+
+    image: int
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the network makes of an image: an HTML page that needs no other file."""
+
+    page: bytes
+
+
+@dataclass(frozen=True)
 class Fine:
     """A fine icon as two PNG files: the picture, and the same with what it does not hang on made transparent."""
 
@@ -88,9 +102,10 @@ class Refused:
     reason: str
 
 
-Message = FineRequest | LocateRequest | Fine | Located | Ready | Working | Refused
+Message = FineRequest | LocateRequest | LookRequest | Fine | Located | Looked | Ready | Working | Refused
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (FineRequest, LocateRequest, Fine, Located, Ready, Working, Refused)
+    kind.__name__: kind
+    for kind in (FineRequest, LocateRequest, LookRequest, Fine, Located, Looked, Ready, Working, Refused)
 }
 
 
@@ -109,7 +124,7 @@ def from_line(line: str) -> Message:
     kind = values.pop("kind", None) if isinstance(values, dict) else None
     if kind not in _KINDS:
         raise ValueError(f"no message: {line[:80]!r}")
-    for name in ("picture", "cut_out"):
+    for name in ("picture", "cut_out", "page"):
         if name in values:
             values[name] = b64decode(values[name], validate=True)
     if kind == "Located":
