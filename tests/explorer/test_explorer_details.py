@@ -161,6 +161,32 @@ def test_card_and_panel_judge_an_icon_alike_and_the_panel_follows_the_filter(
     assert len(verdicts) > 1
 
 
+@pytest.mark.parametrize(
+    ("clipboard", "said"),
+    [
+        ("{ writeText: async (words) => { window.copied = words; } }", "Copied"),
+        ("{ writeText: async () => { throw new Error('refused'); } }", "Marked: copy them yourself"),
+        ("undefined", "Marked: copy them yourself"),  # as on a page without TLS
+    ],
+)
+def test_ids_are_copied_or_marked(
+    visit: Visit, served: ServerHandle, planted: Atlas, clipboard: str, said: str
+) -> None:
+    page = visit(served.url)
+    page.evaluate(f"Object.defineProperty(navigator, 'clipboard', {{ value: {clipboard} }})")
+    level = planted.layers[0].levels[looking.shown_level(page)]
+    page.mouse.click(*looking.centre(page, level, looking.largest_cell(level)))
+    page.get_by_text("Ids of these").click()
+    page.get_by_role("button", name="Copy", exact=True).click()
+    page.get_by_role("button", name=said, exact=True).wait_for()
+    ids = page.locator(".ids").inner_text()
+    copied = (
+        "window.copied" if said == "Copied" else f"{EXPLORER}.panel.element.getRootNode().getSelection().toString()"
+    )
+    assert page.evaluate(copied) == ids
+    assert len(ids.split("\n")) == 16
+
+
 @pytest.mark.parametrize("width", [390, 800, 1280])
 def test_a_hover_card_stays_on_the_map(visit: Visit, served: ServerHandle, planted: Atlas, width: int) -> None:
     page = visit(served.url, viewport={"width": width, "height": 800})

@@ -112,12 +112,8 @@ Object.assign(Explorer.prototype, {
 
   async share() {
     this.address._write(this.addressText, this.address.steps);
-    try {
-      await navigator.clipboard.writeText(window.location.href);
-      this.chrome.say("The link to this view is copied.");
-    } catch {
-      this.chrome.say("The browser does not let a page copy here: take the link from the address bar.");
-    }
+    const copied = await copyText(window.location.href);
+    this.chrome.say(copied ? "The link to this view is copied." : "The browser does not let a page copy here: take the link from the address bar.");
   },
 
   async parquet(rows) {

@@ -213,8 +213,9 @@ class Panel {
     const ids = detail.patches.map((patch) => patch.id).join("\n");
     const copy = async (event) => {
       const button = event.currentTarget;
-      await navigator.clipboard?.writeText(ids);
-      button.textContent = "Copied";
+      const copied = await copyText(ids);
+      if (!copied) list.getRootNode().getSelection?.().selectAllChildren(list);
+      button.textContent = copied ? "Copied" : "Marked: copy them yourself";
     };
     const list = h("pre", { class: "ids" }, ids);
     const label = `Ids of these ${counted(detail.patches.length, "image")}`;

@@ -13,6 +13,16 @@ function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Whether a text is now on the clipboard: pages without TLS have none, and some browsers refuse. */
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const count = (value) => Math.round(value).toLocaleString("en");
 const counted = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
 
