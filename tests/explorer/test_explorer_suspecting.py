@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import shutil
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,12 @@ from PIL import Image
 from suspicions import CUE, INSIDE, MEMBERS
 
 from atlas.errors import StoreError
+from atlas.explorer import start_server
+from atlas.explorer.editions import Editions
 from atlas.explorer.header import page_header
 from atlas.explorer.marks import MOST_JUDGED, Marks, add_region, judge_suspect, read_marks
 from atlas.explorer.points import live_points
+from atlas.explorer.relay import Relay
 from atlas.explorer.shards import Shards
 from atlas.explorer.suspecting import COVERED, fullest_cells, samples_of
 from atlas.storage.atlas import Atlas, open_atlas
@@ -161,3 +166,44 @@ def test_a_full_file_takes_no_more_marks(tmp_path: Path) -> None:
         judge_suspect(path, "fffff", {"mark": "cue"})
     assert judge_suspect(path, "0", {"mark": "fine"})["0"]["mark"] == "fine"
     assert isinstance(read_marks(path), Marks)
+
+
+@pytest.fixture
+def own(suspected: Atlas, tmp_path: Path) -> Atlas:
+    """A copy whose marks may be written."""
+    shutil.copytree(suspected.path, tmp_path / "own.atlas", ignore=shutil.ignore_patterns("marks.json"))
+    return open_atlas(tmp_path / "own.atlas")
+
+
+def test_a_notebooks_kernel_keeps_marks_as_the_server_does(own: Atlas) -> None:
+    path = f"marks/{Editions(own.path).newest()[0]}/suspects"
+    relay = Relay(own.path)
+    try:
+        assert json.loads(relay.ask("GET", path).body) == {"suspects": {}}
+
+        def say(said: object, kind: str = "application/json") -> tuple[int, bytes]:
+            reply = relay.ask("POST", path, type=kind, body=json.dumps(said).encode())
+            return reply.status, reply.body
+
+        status, body = say({"id": "ab", "mark": "cue", "note": "x", "regions": []})
+        assert (status, json.loads(body)) == (200, {"suspects": {"ab": {"mark": "cue", "note": "x"}}})
+        for said in ({"id": "../ab", "mark": "cue"}, {"id": "ab", "mark": "<b>"}, {"mark": "cue"}, [], "cue"):
+            assert say(said)[0] == 400
+        assert say({"id": "ab", "mark": "fine"}, "text/plain")[0] == 400
+        assert relay.ask("DELETE", path, type="application/json", body=b'{"id": "ab"}').status == 405
+        assert read_marks(own.marks_path).suspects == {"ab": {"mark": "cue", "note": "x"}}
+        assert json.loads(say({"id": "ab", "mark": None})[1]) == {"suspects": {}}
+        assert relay.ask("GET", "marks/0123456789abcdef/suspects").status == 404
+    finally:
+        relay.close()
+
+
+def test_other_sites_cannot_mark(own: Atlas) -> None:
+    with start_server(own) as handle:
+        address = f"{handle.url}marks/{Editions(own.path).newest()[0]}/suspects"
+        body = json.dumps({"id": "ab", "mark": "cue"}).encode()
+        for name, value in (("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site")):
+            request = urllib.request.Request(address, body, {"Content-Type": "application/json", name: value})
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(request)
+    assert not own.marks_path.exists()
