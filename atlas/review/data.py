@@ -128,12 +128,14 @@ def _class_table(atlas: Atlas, terms: Terms) -> str:
         cells = [say(name), f"{counts[number]:,}"]
         if known.any():
             cells += [share(hits / count) if count else "", f"{low:.0%} to {high:.0%}" if count else "", taken]
-        rows.append((hits / count if count else 2.0, cells))
+        rows.append((high if count else 2.0, cells))
     chosen = rows if len(rows) <= _CLASSES else sorted(rows, key=lambda row: row[0])[:_CLASSES]
     head = ["Label", "Pictures"]
     if known.any():
         head += [terms("accuracy", "Accuracy"), "95 %", "Mostly taken for"]
-    words = "" if len(rows) <= _CLASSES else f"<p>The {_CLASSES} of {len(rows)} classes that fare worst.</p>"
+    words = ""
+    if len(rows) > _CLASSES:
+        words = f"<p>The {_CLASSES} of {len(rows):,} classes that fare worst, by the interval's upper end.</p>"
     return f"<h3>Each class</h3>{words}{table(head, [cells for _, cells in chosen], 'classes')}"
 
 

@@ -124,12 +124,21 @@ def causal_chart(tests: Sequence[Mapping[str, Any]]) -> str:
             )
         for key, kind, shift in (("control", "control", 6), ("logit", "cue", -4)):
             parts += _interval(test.get(key), kind, y + shift, at)
-    ticks = np.linspace(low + pad, high - pad, 5)
-    parts += [f'<text x="{at(t):.1f}" y="{height - 4}" text-anchor="middle">{t:+.2g}</text>' for t in ticks]
+    parts += [
+        f'<text x="{at(tick):.1f}" y="{height - 4}" text-anchor="middle">{tick:+.6g}</text>'.replace("+0<", "0<")
+        for tick in _ticks(low, high)
+    ]
     return (
         f'<svg viewBox="0 0 {wide} {height}" role="img" aria-label="change of the logit in each test">'
         f"{''.join(parts)}</svg>"
     )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers, three to six of them, 0 among them where it is inside."""
+    step = 10 ** np.floor(np.log10((high - low) / 3))
+    step = next(step * times for times in (5, 2, 1) if (high - low) / (step * times) >= 3)
+    return [float(step * number) for number in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
 
 
 def _interval(values: Any, kind: str, y: float, at: Any) -> list[str]:

@@ -16,6 +16,7 @@ from atlas.review.suspected import suspects_section
 if TYPE_CHECKING:
     from atlas.review.run import Review
 
+_BRIEF, _SHORT = ' class="brief"', 600  # a part of a sentence or two needs no page of its own
 _NO_HEALTH = (
     "<p>Not at hand: <code>atlas health PIPELINE.toml --json &gt; health.json</code>, then "
     "<code>atlas report … --health health.json</code>.</p>"
@@ -43,7 +44,8 @@ def report_html(found: Review) -> str:
     sections.append(("how", "How every figure is computed", terms.section()))
     links = "".join(f'<li><a href="#{name}">{say(title)}</a></li>' for name, title, _ in sections)
     body = "".join(
-        f'<section id="{name}"><h2>{number}. {say(title)}</h2>{inside}</section>'
+        f'<section id="{name}"{_BRIEF if len(inside) < _SHORT else ""}>'
+        f"<h2>{number}. {say(title)}</h2>{inside}</section>"
         for number, (name, title, inside) in enumerate(sections, 1)
     )
     style = resources.files("atlas.review").joinpath("report.css").read_text(encoding="utf-8")

@@ -79,7 +79,7 @@ def _suspect(
     inside = _row(atlas, one["images"], one["boxes"], "members, the most typical first; the box is where the cue lies")
     return (
         f"<article>{title}<p>{say(one['text'])}</p>{verdicts}{said}{inside}{usual}"
-        f"{chart}{_icons(found, one)}{_figures(one)}</article>"
+        f"<div class='tested'>{chart}{_icons(found, one)}</div>{_figures(one)}</article>"
     )
 
 
