@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.errors import StoreError
 from atlas.explorer.comparing import told
 from atlas.explorer.encode import pack
 from atlas.explorer.shards import Shards
@@ -39,6 +40,10 @@ def page_header(
     the page's questions; a server always does, a notebook's kernel may.
     """
     atlas = shards.atlas
+    try:
+        suspects = told_suspects(atlas)
+    except StoreError as error:  # the map is as good without them
+        suspects, notes = None, (*notes, str(error).replace(f"{atlas.path}/", "").replace(str(atlas.path), atlas.name))
     return {
         "home": home,
         "asks": asks or home == "server",
@@ -64,7 +69,7 @@ def page_header(
         "network": network,
         "columns": [column.summary() for column in shards.columns],
         "diff": told(atlas),
-        "suspects": told_suspects(atlas),
+        "suspects": suspects,
         "layers": _layers(shards),
     }
 

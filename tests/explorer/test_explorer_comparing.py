@@ -107,7 +107,7 @@ def test_pictures_of_changes_and_pale_cells(visit: Visit, compared: Atlas, settl
         full = inks()
         there = (full > 60) & level.has_icon
         assert (found[there] == 0).sum() > 3
-        np.testing.assert_allclose(paled[there] / full[there], np.where(found[there] == 0, 0.28, 1), atol=0.06)
+        np.testing.assert_allclose(paled[there] / full[there], np.where(found[there] == 0, 0.4, 1), atol=0.06)
         addressed(page)
         assert "floor=off" in page.url
         assert not page.get_by_label("Pale: cells within the noise floor").is_checked()

@@ -114,6 +114,16 @@ def test_suspects_of_samples_or_layers_that_are_not_there_are_refused(suspected:
             Shards(open_atlas(folder)).value("outlined", 1)
 
 
+def test_damaged_suspects_leave_the_map_and_are_said(suspected: Atlas, tmp_path: Path) -> None:
+    shutil.copytree(suspected.path, tmp_path / "damaged.atlas")
+    (tmp_path / "damaged.atlas" / "suspects.json").write_text("{")
+    told = page_header(Shards(open_atlas(tmp_path / "damaged.atlas")), "server", "x", notes=("one",))
+    assert told["suspects"] is None
+    assert told["notes"][0] == "one"
+    assert "suspects.json is damaged" in told["notes"][1]
+    assert str(tmp_path) not in told["notes"][1]
+
+
 def test_marks_of_suspects_stand_beside_regions(tmp_path: Path) -> None:
     path = tmp_path / "marks.json"
     assert judge_suspect(path, "ab", None) == {}

@@ -92,7 +92,7 @@ function liveShares(points, side) {
   return Float32Array.from(all, (drawn, square) => (drawn === 0 ? NaN : live[square] / drawn));
 }
 
-const PALE = 0.28; // of a cell whose change is within the noise floor
+const PALE = 0.4; // of a cell whose change is within the noise floor
 
 /** What filter and colour make of a level's cells: how strong each is shown, and the colour of its frame. */
 class CellLook {
