@@ -15,6 +15,8 @@ STEPS = 30
 SPREAD = (0.5, 1.25)
 """Standard deviation of the group that stands apart, relative to the rest's. A cue adds the same to each picture; the
 tail of a natural part is wider: without the upper bound a mixture fits any tail."""
+VALLEY = 0.2
+"""Of the distance between the two means: a group that is no wider is apart by a valley, whatever its width."""
 MOST = 0.6
 FITS = 6
 """Splits of a class in a view that are held against one skewed and heavy-tailed distribution: the most promising."""
@@ -60,7 +62,8 @@ def fit_mixtures(values: NDArray[np.floating]) -> Mixture:
         high, low = (belong * rows).sum(axis=1) / inside, ((1 - belong) * rows).sum(axis=1) / outside
         low_spread = np.sqrt(((1 - belong) * (rows - low[:, None]) ** 2).sum(axis=1) / outside + 1e-4)
         found = np.sqrt((belong * (rows - high[:, None]) ** 2).sum(axis=1) / inside + 1e-4)
-        high_spread = np.clip(found, SPREAD[0] * low_spread, SPREAD[1] * low_spread)
+        widest = np.maximum(SPREAD[1] * low_spread, VALLEY * (high - low))
+        high_spread = np.clip(found, SPREAD[0] * low_spread, np.maximum(widest, SPREAD[0] * low_spread))
     alone = -count * (np.log(single) + 0.5 + LOG_ROOT)
     return Mixture(low, high, low_spread, high_spread, share, total.sum(axis=1), alone)
 
@@ -133,16 +136,24 @@ def one_group_likelihood(values: NDArray[np.floating], enough: float = np.inf) -
     return max(float(coarse[best]), -float(found.fun) - len(rows) * LOG_ROOT)
 
 
-def stands_apart(held: NDArray[np.floating], mixture: Mixture, promising: NDArray[np.bool_]) -> Values:
-    """By how many nats two groups explain each row of `held` (splits, images) better than one skewed group. (splits,)
+def stands_apart(held: NDArray[np.floating], bound: Values) -> tuple[Values, Values]:
+    """By how many nats two groups explain each row of `held` (splits, images) better than one skewed group.
 
-    Those that are not `promising` are held against one Gaussian alone, and are given 0.
+    bound (splits,): nats that a split is not worth more than, whatever this gives; those that cannot reach PROMISING
+    are given 0. -> nats and the standard deviations between the two modes, (splits,) each.
     """
-    found = np.zeros(len(held))
-    for one in np.flatnonzero(promising):
-        two = float(mixture.likelihood[one])
-        found[one] = max(0.0, two - one_group_likelihood(held[one], two - PROMISING))
-    return found
+    nats, gap = np.zeros(len(held)), np.zeros(len(held))
+    asked = np.flatnonzero(bound > PROMISING)
+    if not len(asked):
+        return nats, gap
+    mixture = fit_mixtures(held[asked])
+    gap[asked] = 2 * (mixture.high - mixture.low) / (mixture.low_spread + mixture.high_spread)
+    bound = np.minimum(bound[asked], mixture.likelihood - mixture.single)
+    for one in np.argsort(-bound)[:FITS]:
+        if bound[one] > PROMISING:
+            two = float(mixture.likelihood[one])
+            nats[asked[one]] = max(0.0, two - one_group_likelihood(held[asked[one]], two - PROMISING))
+    return nats, gap
 
 
 def goes_with(share: Values, elsewhere: Values, images: int) -> Values:
@@ -170,16 +181,32 @@ def share_of(odds: NDArray[np.floating], start: Values) -> Values:
     return np.asarray(share)
 
 
-def weigh(splits: Splits, odds_elsewhere: NDArray[np.floating]) -> tuple[Mixture, Values, Values, Values]:
-    """Weigh a class's splits: the mixtures, the share elsewhere, and nats apart and with the class, (splits,) each.
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for each of a class's splits, (splits,) each.
 
-    odds_elsewhere (splits, images of other classes): log odds of belonging, as for the class itself.
+    share: of the class. elsewhere: of images of other classes. apart, together: nats (`stands_apart`, `goes_with`).
+    gap: standard deviations between the two modes.
     """
-    mixture = fit_mixtures(splits.held)
+
+    share: Values
+    elsewhere: Values
+    apart: Values
+    together: Values
+    gap: Values
+
+
+def weigh(splits: Splits, odds_elsewhere: NDArray[np.floating]) -> Evidence:
+    """Weigh a class's splits. odds_elsewhere (splits, images of other classes): log odds, as for the class itself.
+
+    Without other classes nothing can go with one: it then counts only what stands apart.
+    """
     images = splits.held.shape[1]
     share = np.clip(splits.belong.mean(axis=1, dtype=np.float64), 1e-3, MOST)
-    elsewhere = share_of(odds_elsewhere, share) if odds_elsewhere.shape[1] else np.full(len(share), 0.5 / images)
+    if not odds_elsewhere.shape[1]:
+        apart, gap = stands_apart(splits.held, np.full(len(share), np.inf))
+        return Evidence(share, np.zeros(len(share)), apart, apart, gap)
+    elsewhere = share_of(odds_elsewhere, share)
     together = goes_with(share, elsewhere, images)
-    bound = np.minimum(mixture.likelihood - mixture.single, together)
-    promising = (bound > PROMISING) & (np.argsort(np.argsort(-bound)) < FITS)
-    return mixture, elsewhere, stands_apart(splits.held, mixture, promising), together
+    apart, gap = stands_apart(splits.held, together)
+    return Evidence(share, elsewhere, apart, together, gap)

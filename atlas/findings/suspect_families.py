@@ -61,20 +61,16 @@ def groups_of(view: View, of_class: NDArray[np.int64], fit: NDArray[np.bool_], s
         if not len(splits.belong):
             continue
         odds = splits.axes @ view.vectors.T - splits.middle[:, None].astype(np.float32)
-        mixture, elsewhere, apart, together = weigh(splits, odds[:, other])
-        if not len(other):
-            together = apart
-        for number in np.flatnonzero(np.minimum(apart, together) > FLOOR):
+        evidence = weigh(splits, odds[:, other])
+        for number in np.flatnonzero(np.minimum(evidence.apart, evidence.together) > FLOOR):
             inside = splits.belong[number] > 0.5
-            share = float(splits.belong[number].mean())
-            rarer = float(elsewhere[number])
+            share, rarer = float(evidence.share[number]), float(evidence.elsewhere[number])
             shifted = odds[number].copy()
             if len(other):  # of other classes an image is a member less often, so it takes more to be one
                 shifted[of_class != one] += np.log(rarer / (1 - rarer)) - np.log(share / (1 - share))
             direction = view.raw[own[inside]].mean(axis=0) - view.raw[own[~inside]].mean(axis=0)
-            gap = 2 * (mixture.high - mixture.low)[number] / (mixture.low_spread + mixture.high_spread)[number]
-            nats = float(apart[number]), float(together[number])
-            found.append(Group(view, int(one), shifted, direction, *nats, int(inside.sum()), float(gap), rarer))
+            apart, together, gap = (float(x[number]) for x in (evidence.apart, evidence.together, evidence.gap))
+            found.append(Group(view, int(one), shifted, direction, apart, together, int(inside.sum()), gap, rarer))
     return found
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from atlas.findings.suspect_views import Vectors
 
-Weights = NDArray[np.float64]
+Weights = NDArray[np.floating]
 
 STEPS = 25
 FOLDS = 5
@@ -48,7 +48,7 @@ def split(vectors: Vectors, seed: int) -> Splits:
     A mixture of two Gaussians of unit variance (whitened vectors), by EM from many starts: neighbourhoods, and the
     tails of the class's own principal axes.
     """
-    rows = vectors.astype(np.float64)
+    rows = np.asarray(vectors, np.float32)
     belong = _settle(rows, _starts(rows, np.random.default_rng(seed)))
     belong = belong[_distinct(belong > 0.5)]
     inside, outside, _ = _centres(rows, belong)
@@ -65,13 +65,13 @@ def _starts(rows: Weights, rng: np.random.Generator) -> Weights:
     middles = rng.permutation(count)[:NEIGHBORHOODS]
     distance = (rows[middles] ** 2).sum(1)[:, None] + (rows**2).sum(1) - 2 * rows[middles] @ rows.T
     near = np.argpartition(distance, min(NEAR, count - 1), axis=1)[:, :NEAR]
-    starts = np.zeros((len(middles), count))
+    starts = np.zeros((len(middles), count), np.float32)
     np.put_along_axis(starts, near, 1, axis=1)
     centred = rows - rows.mean(axis=0)
     along = centred @ np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :TAILS]
     ranks = along.argsort(axis=0).argsort(axis=0).T / count
     tails = [side for share in (0.08, 0.25) for side in (ranks < share, ranks >= 1 - share)]
-    return np.concatenate([starts, *(tail.astype(np.float64) for tail in tails)])
+    return np.concatenate([starts, *(tail.astype(np.float32) for tail in tails)])
 
 
 def _centres(rows: Weights, belong: Weights) -> tuple[Weights, Weights, Weights]:

@@ -18,6 +18,8 @@ BLOCKS = 4
 """Blocks a side that a dense map is looked at in: the smallest planted mark is an eighth of the picture wide."""
 LEAST_VARIANCE = 1e-4
 """Axes of less than this share of the first axis's variance are rounding."""
+FAINT = 0.1
+"""Share of a channel's usual spread that is added before its logarithm."""
 RIDGE = 1e-3
 """Of the mean variance, added to every axis's."""
 
@@ -72,21 +74,23 @@ def see(samples: Samples, layer: int, fit: NDArray[np.bool_]) -> Iterator[View]:
 
     Where all images have the same grid of places (a dense map), also its blocks, its rim and the spread over places.
     """
-    whole: list[tuple[str, On, Vectors, NDArray[np.int64] | None]] = [
-        ("pooled", "pooled", samples.pooled, None),
-        ("peak", "peak", samples.peak, None),
+    seen: list[tuple[str, On, Vectors, Vectors, NDArray[np.int64] | None]] = [
+        ("pooled", "pooled", samples.pooled, samples.pooled, None),
+        ("peak", "peak", samples.peak, samples.peak, None),
     ]
     grid = dense_grid(samples)
     if grid is not None:
         order, down, across = grid
         maps = samples.rows[order].reshape(len(samples.label), len(down), -1)
-        whole.append(("spread", "rows", maps.std(axis=1), None))
-        whole += [
-            (name, "rows", maps[:, places].mean(axis=1), places) for name, places in _regions(down, across).items()
-        ]
-    for name, on, raw, places in whole:
-        raw = np.asarray(raw, np.float32)
-        yield View(layer, name, on, whiten(raw, samples.group, fit), raw, places)
+        # A tint takes from every picture the same share of its contrast: as a logarithm that is a shift.
+        spread = maps.std(axis=1)
+        contrast = np.log(spread + FAINT * spread.mean(axis=0) + np.finfo(np.float32).tiny)
+        seen.append(("contrast", "pooled", samples.pooled, np.concatenate([samples.pooled, contrast], axis=1), None))
+        for name, places in _regions(down, across).items():
+            mean = maps[:, places].mean(axis=1)
+            seen.append((name, "rows", mean, mean, places))
+    for name, on, raw, features, at in seen:
+        yield View(layer, name, on, whiten(np.asarray(features, np.float32), samples.group, fit), raw, at)
 
 
 def dense_grid(samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None:
@@ -128,6 +132,7 @@ def whiten(raw: Vectors, group: NDArray[np.int64], fit: NDArray[np.bool_]) -> Ve
     np.add.at(sums, group[fit], raw[fit])
     means = np.where(images[:, None] > 1, sums / np.maximum(images, 1)[:, None], overall)
     residual = raw - means[group].astype(np.float32)
+    residual /= np.maximum(residual[fit].std(axis=0), np.finfo(np.float32).tiny)  # channels differ much in scale
     values, axes = np.linalg.eigh(np.cov(residual[fit].T.astype(np.float64)).reshape(raw.shape[1], -1))
     values, axes = values[::-1], axes[:, ::-1]
     kept = np.flatnonzero(values > LEAST_VARIANCE * max(values[0], np.finfo(float).tiny))[:AXES]

@@ -1,0 +1,240 @@
+"""How well suspects are found: planted cues first, nothing in clean networks, beside five other methods.
+
+Run: python benchmarks/suspects.py --cache DIR [--kinds development|final] [--quick] [--jobs 2] [--only lists,causal]
+
+The networks and their plants are those of suspects_pool.py, trained once into the cache; training is timed apart. Of
+the kinds of cue a corner mark, a border and a tint are for development: everything here, the settings of the other
+methods too, was chosen on them. `texture` and `text` are for the last run alone, and were never looked at before it.
+
+A used cue counts as found if among the first three of a list there is one of whose 25 most typical images at least half
+carry it (of all images 1 to 8 % do). Average precision is that of this one's membership, over all images, against
+who carries the cue; the mean is over the cues that were found, and 0 for the others beside it. The AUROC holds
+the top score of networks with a used cue against that of nulls: no cue, a cue that is independent of the class, a
+natural sub-cluster. All methods see the same arrays and the same half of the images, and are judged by one function.
+What is measured of a network is kept beside the cache until a line of the method or of this benchmark changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")  # one core for each network; --jobs says how many networks at once
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(REPOSITORY)]
+from reporting import Figure, arguments, report  # noqa: E402
+from suspect_baselines import BASELINES, Ranked, Seen  # noqa: E402
+from suspect_plants import Variant, pools  # noqa: E402
+from suspects_pool import arrays_of, made  # noqa: E402
+
+FIRST = 3
+"""Suspects of a list that are looked at."""
+TYPICAL = 25
+"""Of a suspect's images, how many say whether it is the cue."""
+OURS = "here"
+GOALS = {"recall": 0.9, "precision": 0.8, "auroc": 0.95}
+
+
+def seen_of(variant: Variant, cache: Path) -> tuple[Seen, Any]:
+    """What methods see of a network, and who carries its cues: bool (cues, images)."""
+    from atlas.findings.groups import halves
+    from atlas.findings.suspect_candidates import Samples
+
+    arrays = arrays_of(variant, cache)
+    names = [field.name for field in fields(Samples)]
+    layers = [Samples(**{name: one[name] for name in names}) for one in arrays]
+    discovery = ~halves([f"{variant.name}/{index}" for index in range(len(layers[0].label))])
+    return Seen(layers, discovery, variant.seed), arrays[0]["marked"]
+
+
+def ours(seen: Seen) -> tuple[Ranked, list[Any]]:
+    """The list of this project, as the other methods give theirs, and its candidates."""
+    from atlas.findings.suspect_candidates import find_candidates
+
+    found = find_candidates(seen.layers, seed=seen.seed, discovery=seen.discovery)
+    membership = np.array([one.membership for one in found]).reshape(len(found), len(seen.label))
+    return Ranked(membership, np.array([one.score for one in found])), found
+
+
+def judge(ranked: Ranked, marked: Any) -> dict[str, Any]:
+    """For each cue the rank of the suspect that shows it (-1: none) and its average precision; the top score."""
+    from sklearn.metrics import average_precision_score
+
+    first = [np.argsort(-one, kind="stable")[:TYPICAL] for one in ranked.membership]
+    ranks, precisions = [], []
+    for carriers in marked:
+        hits = [number for number, images in enumerate(first) if carriers[images].mean() >= 0.5]
+        ranks.append(hits[0] if hits else -1)
+        shown = [ranked.membership[number] for number in hits[:1]]
+        precisions.append(float(average_precision_score(carriers, shown[0])) if shown else 0.0)
+    top = float(ranked.score[0]) if len(ranked.score) else 0.0
+    return {"ranks": ranks, "precision": precisions, "top": top, "listed": len(ranked.score)}
+
+
+def measure(variant: Variant, cache: Path, baselines: Sequence[str]) -> dict[str, Any]:
+    """One network: each method's list judged, with its processor time; kept until the code changes."""
+    kept = cache / "judged" / f"{variant.name}-{fingerprint()}-{len(baselines)}.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
+    told = made(variant, cache)
+    seen, marked = seen_of(variant, cache)
+    start = time.process_time()
+    ranked, _ = ours(seen)
+    methods = {OURS: judge(ranked, marked) | {"seconds": time.process_time() - start}}
+    for name in baselines:
+        start = time.process_time()
+        methods[name] = judge(BASELINES[name](seen), marked) | {"seconds": time.process_time() - start}
+    cues = [
+        {"kind": cue.kind, "share": cue.share, "chance": cue.chance, "rise": rise, "used": used}
+        for cue, rise, used in zip(variant.cues, told["rise"], told["used"], strict=True)
+    ]
+    outcome = {"name": variant.name, "null": variant.null, "cues": cues, "methods": methods, "trained": told["seconds"]}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.with_suffix(".part").write_text(json.dumps(outcome))
+    kept.with_suffix(".part").rename(kept)
+    return outcome
+
+
+def fingerprint() -> str:
+    """A hash of all code that what is measured depends on."""
+    files = [
+        *sorted((REPOSITORY / "atlas" / "findings").glob("suspect_*.py")),
+        *sorted(REPOSITORY.glob("benchmarks/suspect*.py")),
+    ]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+def is_planted(outcome: dict[str, Any]) -> bool:
+    """Whether a network has a cue that goes with a class and is used."""
+    return not outcome["null"] and any(cue["used"] for cue in outcome["cues"])
+
+
+def found_of(outcomes: Iterable[dict[str, Any]], method: str) -> list[tuple[dict[str, Any], bool, float]]:
+    """For each used cue of planted networks: the cue, whether it is in the first FIRST, its average precision."""
+    told = []
+    for outcome in outcomes:
+        if not outcome["null"]:
+            mine = outcome["methods"][method]
+            for cue, rank, precision in zip(outcome["cues"], mine["ranks"], mine["precision"], strict=True):
+                if cue["used"]:
+                    found = 0 <= rank < FIRST
+                    told.append((cue, found, precision if found else 0.0))
+    return told
+
+
+def auroc(outcomes: Sequence[dict[str, Any]], method: str) -> float:
+    """How well the top score tells networks with a used cue from nulls; 0.5 is chance, NaN without either."""
+    from sklearn.metrics import roc_auc_score
+
+    asked = [one for one in outcomes if one["null"] or is_planted(one)]
+    truth = [not one["null"] for one in asked]
+    if len(set(truth)) < 2:
+        return float("nan")
+    return float(roc_auc_score(truth, [one["methods"][method]["top"] for one in asked]))
+
+
+def list_figures(outcomes: list[dict[str, Any]]) -> list[Figure]:
+    """Recall, precision and AUROC of every method, and what was planted."""
+    methods = list(outcomes[0]["methods"])
+    figures = []
+    for method in methods:
+        cues = found_of(outcomes, method)
+        recall = float(np.mean([found for _, found, _ in cues]))
+        shown = [precision for _, found, precision in cues if found]
+        kinds = sorted({cue["kind"] for cue, _, _ in cues})
+        by_kind = {
+            kind: {
+                "used": sum(cue["kind"] == kind for cue, _, _ in cues),
+                "found": sum(found for cue, found, _ in cues if cue["kind"] == kind),
+            }
+            for kind in kinds
+        }
+        mean = float(np.mean(shown)) if shown else 0.0
+        goals = GOALS if method == OURS else {}
+        details = {"by kind": by_kind, "with misses as 0": float(np.mean([p for _, _, p in cues]))}
+        figures += [
+            Figure(
+                f"{method}: recall of {len(cues)} used cues in the first 3",
+                recall,
+                None,
+                "",
+                goals.get("recall"),
+                details=details,
+            ),
+            Figure(f"{method}: average precision of what was found", mean, None, "", goals.get("precision")),
+            Figure(
+                f"{method}: AUROC of the top score, planted against null",
+                auroc(outcomes, method),
+                None,
+                "",
+                goals.get("auroc"),
+            ),
+        ]
+    seconds = [outcome["methods"][OURS]["seconds"] for outcome in outcomes]
+    planted = [cue for outcome in outcomes if not outcome["null"] for cue in outcome["cues"]]
+    figures += [
+        Figure(
+            "cues planted, of which used",
+            len(planted),
+            None,
+            f"({sum(c['used'] for c in planted)})",
+            details={"networks": outcomes},
+        ),
+        Figure("detection in one network, processor time", float(np.median(seconds)), float(np.median(seconds)), "s"),
+        Figure(
+            "training of one network, processor time", float(np.median([o["trained"] for o in outcomes])), None, "s"
+        ),
+    ]
+    return figures
+
+
+def clean_figures(outcomes: list[dict[str, Any]]) -> list[Figure]:
+    """Clean networks whose list has anything at all; the causal test says of how many it is called likely."""
+    listed = sum(outcome["methods"][OURS]["listed"] > 0 for outcome in outcomes)
+    upper = upper_bound(listed, len(outcomes))
+    name = f"clean networks of {len(outcomes)} that list anything, before the causal test"
+    return [Figure(name, listed, None, f"(bound {upper:.2f})")]
+
+
+def upper_bound(hits: int, count: int) -> float:
+    """The one-sided 95 % upper bound of a share, by Clopper and Pearson 1934."""
+    from scipy.stats import beta
+
+    return float(beta.ppf(0.95, hits + 1, count - hits)) if hits < count else 1.0
+
+
+def main() -> None:
+    """Measure a pool, and print and write the figures."""
+    options = arguments(
+        __doc__ or "",
+        cache="folder of the trained networks",
+        kinds="development or final: which kinds of cue (default development)",
+        jobs="networks at once, one core each (default 2)",
+    )
+    cache, kinds = Path(options.cache), options.kinds or "development"
+    variants = pools()[kinds]
+    clean = pools()["clean"]
+    if options.quick:
+        planted = [one for one in variants if not one.null][:5]
+        variants, clean = planted + [one for one in variants if one.null][::4][:3], clean[:2]
+    with ProcessPoolExecutor(int(options.jobs or 2)) as workers:
+        lists = [workers.submit(measure, one, cache, tuple(BASELINES)) for one in variants]
+        others = [workers.submit(measure, one, cache, ()) for one in clean]
+        figures = list_figures([one.result() for one in lists]) + clean_figures([one.result() for one in others])
+    report(figures, f"suspects, {kinds}", options)
+
+
+if __name__ == "__main__":
+    main()
