@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from reporting import Figure, arguments, report
 
+from atlas.comparison.figures import HELD
 from atlas.findings.neighborhoods import jaccard, mean_overlap, nearest_others
 from atlas.findings.similarity import measure_alignment
 from atlas.layouts.rows import resident
@@ -48,7 +49,7 @@ def measure(folder: Path) -> dict[str, float]:
     image_of = np.arange(len(one))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, busy = time.perf_counter(), time.process_time()
-    near = [nearest_others(resident(rows), image_of, threads=2).indices for rows in (one, other)]
+    near = [nearest_others(resident(rows, HELD), image_of, threads=2).indices for rows in (one, other)]
     searched = time.perf_counter() - wall, time.process_time() - busy
     aligned = measure_alignment(one, other, image_of)
     overlap = mean_overlap(jaccard(*near), image_of)

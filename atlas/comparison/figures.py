@@ -23,6 +23,9 @@ from atlas.storage.diff import FIGURES
 MAPPED = 15
 """Neighbours that the shared map is made of; the first 10 of them are compared."""
 
+HELD = 2**27
+"""Bytes of rows that are read once and kept; of larger layers tiles are read again, and memory stays flat."""
+
 
 @dataclass(frozen=True)
 class Account:
@@ -78,14 +81,14 @@ def account_of(pair: Pair, image_of: NDArray[np.int64], seed: int, progress: Pro
     k = min(MAPPED, len(image_of) - most)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     metric: Any = pair.network.metric
-    near = nearest_others(resident(rows), image_of, k, metric=metric, seed=seed, threads=cores, progress=told)
+    near = nearest_others(resident(rows, HELD), image_of, k, metric=metric, seed=seed, threads=cores, progress=told)
     return Account(pair, rows, near)
 
 
 def compare_wholes(one: Account, other: Account, image_of: NDArray[np.int64], progress: Progress) -> Whole:
     """Compare two accounts. Raises StoreError where one of the layers tells no samples apart."""
     told = prefixed(progress, f"{one.title}, {other.title}: ")
-    alignment = measure_alignment(resident(one.rows), resident(other.rows), image_of, told)
+    alignment = measure_alignment(resident(one.rows, HELD), resident(other.rows, HELD), image_of, told)
     if not np.isfinite(alignment.cka.value):
         dead = one if not alignment.one.radius > 0 else other
         raise StoreError(

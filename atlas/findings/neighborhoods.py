@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.findings.all_pairs import compare_all
 from atlas.findings.ranks import Space
 from atlas.findings.similarity import Estimate, within
 from atlas.layouts.neighbors import Neighbors, find_neighbors
@@ -16,11 +17,9 @@ from atlas.records import Progress, silent
 
 NEAR = 10
 """Neighbours that are compared."""
-EXACT = 1_000_000_000_000
-"""Up to so many products of numbers all pairs are compared: 50,000 x 64 take 27 s of processor time. Beyond, inverted
-lists find nearly all neighbours."""
-NARROW = 256
-"""Below so many channels a pair costs no less: to keep the nearest of it takes longer than to compare it."""
+EXACT = 6_000_000_000_000
+"""Up to so many products of numbers all pairs are compared, 50,000 x 2,048 or 100,000 x 512, in memory that does not
+grow with the rows. Beyond, inverted lists find nearly all neighbours, and hold the rows."""
 
 
 def nearest_others(
@@ -43,13 +42,15 @@ def nearest_others(
     total = len(image_of)
     if total - most < k:
         raise ValueError(f"{k} neighbours among {total} samples, of which {most} are of one image")
+    if total * total * rows.shape[1] <= EXACT:
+        space = Space(rows, np.ones(total, bool), metric)
+        _, group = np.unique(image_of, return_inverse=True)
+        shape = (total, rows.shape[1])
+        return compare_all(lambda some: space.points(rows[some]), shape, group, k, threads=threads, progress=progress)
     points = _points(rows, metric, progress)
     wanted = k + most - 1
     progress("neighbours", 0, 1)
-    if total * total * max(NARROW, points.shape[1]) <= EXACT or wanted >= total - 1:
-        found = _compare_all(points, wanted)
-    else:
-        found = find_neighbors(points, wanted, seed=seed, threads=threads)
+    found = find_neighbors(points, wanted, seed=seed, threads=threads)
     progress("neighbours", 1, 1)
     if most == 1:
         return found
@@ -94,14 +95,3 @@ def _points(rows: Rows, metric: Metric, progress: Progress) -> NDArray[np.float3
         points[part] = space.points(block)
         progress("rows for neighbours", part.stop, rows.shape[0])
     return points
-
-
-def _compare_all(points: NDArray[np.float32], k: int) -> Neighbors:
-    """The k nearest others of each point by comparing all pairs."""
-    import faiss
-
-    squared, found = faiss.knn(points, points, k + 1)
-    own = found == np.arange(len(found))[:, None]
-    order = np.argsort(own, axis=1, kind="stable")[:, :k]
-    distances = np.sqrt(np.maximum(np.take_along_axis(squared, order, 1), 0))
-    return Neighbors(np.take_along_axis(found, order, 1).astype(np.int64), distances.astype(np.float32))

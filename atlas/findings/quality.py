@@ -17,7 +17,7 @@ from atlas.records import STATES, Layout, Level, Progress, silent
 NEAR, WIDE = 15, 50
 """Neighbourhoods that are compared."""
 ANCHORS = 2_000
-"""Samples drawn for the figures of a whole layer: a recall of 0.2 is then known to within 0.01."""
+"""Samples drawn for the figures of a whole layer: of as many images, a recall of 0.2 is then known to within 0.01."""
 PER_CELL = 5
 """Below so many anchors a cell's trust is its parent's."""
 PAIRS = 200_000_000

@@ -9,8 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 
+from atlas.findings import all_pairs
 from atlas.findings import neighborhoods as neighborhoods_room
 from atlas.findings import similarity as similarity_room
+from atlas.findings.all_pairs import compare_all
 from atlas.findings.neighborhoods import crowding, jaccard, mean_overlap, nearest_others
 from atlas.findings.similarity import foretold, measure_alignment, within
 
@@ -162,6 +164,25 @@ def test_neighbours_are_those_of_a_loop(metric: str, per_image: int) -> None:
         np.testing.assert_allclose(
             found.distances[i], np.linalg.norm(points[expected] - points[i], axis=1), rtol=1e-3, atol=1e-4
         )
+
+
+@pytest.mark.parametrize("tile", [1, 7, 40, 90, 1000])
+@pytest.mark.parametrize("per_image", [1, 4])
+def test_pairs_of_tiles_give_each_sample_its_nearest(
+    monkeypatch: pytest.MonkeyPatch, tile: int, per_image: int
+) -> None:
+    """Far from the origin, with copies: at one distance the lower number comes first."""
+    rng = np.random.default_rng(tile)
+    x = (rng.normal(size=(90, 5)) + 30).astype(np.float32)
+    x[50:60] = x[20:30]
+    image = np.arange(90) // per_image
+    monkeypatch.setattr(all_pairs, "BLOCK", 16)
+    found = compare_all(lambda some: x[some], x.shape, image, 6, threads=2, tile=tile)
+    apart = np.linalg.norm(x[:, None].astype(np.float64) - x, axis=2)
+    apart[image[:, None] == image] = np.inf
+    expected = np.argsort(apart, axis=1, kind="stable")[:, :6]
+    np.testing.assert_array_equal(found.indices, expected)
+    np.testing.assert_allclose(found.distances, np.take_along_axis(apart, expected, 1), atol=2e-3)
 
 
 def test_many_rows_are_searched_in_lists(monkeypatch: pytest.MonkeyPatch) -> None:
