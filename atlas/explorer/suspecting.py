@@ -20,6 +20,7 @@ from atlas.storage.suspects import Suspects, read_suspects
 COVERED = 0.8
 """Share of a suspect's samples that its outlined cells hold: the last fifth may lie anywhere on the map."""
 USUAL_TOLD = 32
+WHOLE = [0, 0, 1, 1]  # a box that frames nothing
 MOST_SAMPLES = 2000
 LARGEST_SIDE = 512  # of a suspect's icon or cue, in pixels
 INTERVALS = ("logit", "control", "accuracy", "accuracy_control", "control_spread")
@@ -77,7 +78,8 @@ def suspect_detail(atlas: Atlas, index: int, *, pictures: bool) -> dict[str, Any
     """What one suspect's panel shows, ready for JSON. Raises LookupError past the last one.
 
     images: all members, most typical first, with their `membership`; boxes: of the first ones where the cue is, None
-    where unknown; usual: images of the class outside. aspects: width over height of each image whose picture is shown,
+    where unknown, and in all of them where the cue covers the whole picture (`whole`); usual: images of the class
+    outside. aspects: width over height of each image whose picture is shown,
     by its index. tests, figures: as stored. inside, outside: icons, cue: a picture, as data URIs or None; without
     pictures of the dataset there is no cue.
     """
@@ -87,7 +89,7 @@ def suspect_detail(atlas: Atlas, index: int, *, pictures: bool) -> dict[str, Any
     suspect = found.listed[index]
     images = np.array(suspect["images"], np.int64)
     usual = [int(image) for image in suspect["usual"][:USUAL_TOLD]]
-    boxes = [_box(box) for box in suspect["boxes"][: len(images)]]
+    boxes = [None if box == WHOLE else _box(box) for box in suspect["boxes"][: len(images)]]
     shown = [*images[: len(boxes)].tolist(), *usual]
     if any(not 0 <= image < len(atlas.images) for image in [*images.tolist(), *usual]):
         raise StoreError(
@@ -100,7 +102,7 @@ def suspect_detail(atlas: Atlas, index: int, *, pictures: bool) -> dict[str, Any
         "membership": [number(value, 3) for value in found.array("membership")[index][images]],
         "boxes": boxes,
         "usual": usual,
-        "usuals": len(suspect["usual"]),
+        "whole": suspect.get("box") == WHOLE,
         "aspects": {str(image): number(int(width[image]) / max(1, int(height[image])) or 1.0) for image in shown},
         "figures": {str(name): number(value) for name, value in suspect["figures"].items()},
         "tests": [_tested(test) for test in suspect["tests"]],

@@ -57,9 +57,12 @@ def test_a_suspects_shard_is_what_is_stored(suspected: Atlas) -> None:
     icon = np.asarray(Image.open(io.BytesIO(base64.b64decode(told["inside"].partition(",")[2]))))
     assert np.abs(icon.astype(int) - INSIDE).max() < 12
     assert told["cue"] is not None
+    assert not told["whole"]
     bare = Shards(suspected, pictures=False).value("suspect", 0)
     assert bare["cue"] is None  # cut out of the dataset's pictures
     assert bare["inside"] == told["inside"]
+    second = Shards(suspected).value("suspect", 1)
+    assert (second["whole"], set(second["boxes"])) == (True, {None})  # a frame around all of a picture says nothing
     with pytest.raises(LookupError):
         Shards(suspected).value("suspect", 2)
 

@@ -132,6 +132,7 @@ def test_a_number_on_the_map_opens_its_suspect(visit: Visit, home: ServerHandle,
     assert page.evaluate(STATE)["suspect"] == 1
     assert "There was no network." in page.locator(".suspect-panel").inner_text()
     assert page.locator(".causal").count() == 0
+    page.get_by_text("the cue all over them").wait_for()
 
 
 def test_the_causal_test_is_drawn_to_scale(visit: Visit, home: ServerHandle) -> None:

@@ -129,12 +129,12 @@ class SuspectPanel {
       this.more = true;
       this._build();
     };
-    const boxed = detail.boxes.some((box) => box !== null) ? ", the cue framed" : "";
+    const boxed = detail.whole ? ", the cue all over them" : detail.boxes.some((box) => box !== null) ? ", the cue framed" : "";
     return h(
       "section",
       {},
       h("h3", {}, `Its pictures${boxed}, and the usual ones`),
-      h("div", { class: "against" }, side(`${count(inside.length)} of its ${count(detail.images.length)}`, inside, "none"), side(outside.length > 0 ? `${count(outside.length)} of ${count(detail.usuals)} usual: ${label}` : `usual: ${label}`, outside, "None is outside of it.")),
+      h("div", { class: "against" }, side(`${count(inside.length)} of its ${count(detail.images.length)}`, inside, "none"), side(`${label} without it`, outside, "None is outside of it.")),
       caption,
       rest ? h("button", { class: "quiet-button", click: more }, "Show more") : "",
     );

@@ -87,8 +87,9 @@ class SuspectList {
       "section",
       { class: "suspects" },
       h("h3", {}, "Suspects: may be spurious cues"),
-      listed.length === 0 ? none : h("ol", {}, this.items.map(({ row }) => row)),
-      tested || listed.length === 0 ? "" : quiet("Not tested on the network: 'atlas suspects --pipeline' does that."),
+      listed.length > 0 || notes.length > 0 ? "" : none,
+      listed.length === 0 ? "" : h("ol", {}, this.items.map(({ row }) => row)),
+      tested || notes.length > 0 ? "" : quiet("Not tested on the network: 'atlas suspects --pipeline' does that."),
       notes.map(quiet),
       listed.length === 0 ? "" : h("div", { class: "actions" }, csv),
     );
