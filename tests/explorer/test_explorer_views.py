@@ -105,7 +105,7 @@ def test_the_panel_leads_to_an_images_page(
     settle(page)
     page.locator(".patches button").first.click()
     page.get_by_role("button", name="Look inside").click()
-    link = page.get_by_role("link", name="What the network makes of it")
+    link = page.get_by_role("link", name="Open its page")
     link.wait_for(timeout=240_000)
     assert re.fullmatch(r"view/[0-9a-f]{16}/\d+\.html", link.get_attribute("href") or "")
     with page.context.expect_page() as opened:

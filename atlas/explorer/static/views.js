@@ -2,7 +2,7 @@
 
 /** An element that leads to an image's page; "" where there is none and no network to make it. */
 function viewElement(header, network, image) {
-  const open = (page) => h("a", { class: "quiet-button", href: page, target: "_blank", rel: "noopener" }, "What the network makes of it ↗");
+  const open = (page) => h("a", { class: "quiet-button", href: page, target: "_blank", rel: "noopener" }, "Open its page ↗");
   if ((header.views ?? []).includes(image)) return open(`views/${image}.html`);
   if (network === null || kernel !== null) return ""; // a notebook's kernel serves no pages
   const element = h("div", { class: "fine" });
