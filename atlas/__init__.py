@@ -25,6 +25,7 @@ _HOMES = {
     "explore": "atlas.explorer",
     "export": "atlas.explorer",
     "extract": "atlas.extraction",
+    "find_suspects": "atlas.suspects",
     "health": "atlas.layer_health",
     "import_arrays": "atlas.importing",
     "load_manifest": "atlas.datasets",
@@ -54,6 +55,7 @@ __all__ = [
     "explore",
     "export",
     "extract",
+    "find_suspects",
     "health",
     "import_arrays",
     "load_manifest",
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
     from atlas.review import write_report
     from atlas.storage import ActivationStore, Atlas, open_atlas, open_store
     from atlas.storage.diff import open_diff
+    from atlas.suspects import find_suspects
     from atlas.units import render_units
 
 

@@ -23,6 +23,7 @@ ROOMS = (
     "workshop",
     "planning",
     "units",
+    "suspects",
     "comparison",
     "pipeline",
     "layer_health",

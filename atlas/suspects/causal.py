@@ -1,0 +1,295 @@
+"""The causal test: a cue taken from pictures that have it and given to others, beside real controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.suspects.edits import Mask, blurred, filled, given_look, look_of, pasted, replaced
+from atlas.suspects.natural import Part
+from atlas.suspects.places import Place, class_answer, find_place
+from atlas.suspects.probe import Change, Pictures, Probe, lowered, raised
+from atlas.suspects.sameness import crispness, plainness
+
+INSIDE, OTHERS, CONTROL = 64, 96, 24
+"""Pictures of the suspect, of other classes, and of each natural part that are run."""
+FEWEST = 8
+"""Pictures of the suspect on the half that it was not found on: with fewer nothing is tested."""
+REPEATS = 1000
+FRAME = 1.5
+"""So much more unlike usual pictures' pixels than natural parts' are those of a frame."""
+CRISP = 1.4
+"""So much crisper than any natural part's must a mean picture be to tell a place."""
+PLAIN = 0.93
+"""From this area under the ROC curve on, one plain property tells the members: natural parts reach 0.5 to 0.9."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over images with its 95 % interval, from a bootstrap over images."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.floating], seed: int = 0) -> Estimate:
+        """The mean of values (images,); NaN everywhere for none."""
+        if not len(values):
+            return cls(np.nan, np.nan, np.nan)
+        rng = np.random.default_rng(seed)
+        means = np.asarray(values, np.float64)[rng.integers(0, len(values), (REPEATS, len(values)))].mean(axis=1)
+        low, high = np.quantile(means, [0.025, 0.975])
+        return cls(float(np.mean(values)), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What one way of removing or giving a cue does: changes of the fed class's logit, and of accuracy.
+
+    control: the same of natural parts' images together; controls: the mean of each part.
+    """
+
+    name: str
+    logit: Estimate
+    control: Estimate
+    controls: tuple[float, ...]
+    accuracy: Estimate
+    accuracy_control: Estimate
+    images: int
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The least and the largest of the controls; zeros without any."""
+        return (min(self.controls), max(self.controls)) if self.controls else (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A suspect on trial: which images stand for what. All arrays are image indices.
+
+    found, usual: members and usual pictures of the half it was found on. held, held_usual, others: members, usual
+    pictures and pictures of other classes of the other half. label, feeds: the members' class and the class it feeds.
+    direction: unit vector of the probe's layer. parts: natural parts of the same class and size, at the same layer.
+    """
+
+    direction: NDArray[np.float32]
+    label: int
+    feeds: int
+    found: NDArray[np.int64]
+    usual: NDArray[np.int64]
+    held: NDArray[np.int64]
+    held_usual: NDArray[np.int64]
+    others: NDArray[np.int64]
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial gave.
+
+    place: of the cue; its boxes are those of `found`. tests: none where there were too few pictures. before, without:
+    share of held members that are recognised with the cue, and with its direction taken out; usual: of the class's
+    usual pictures. crisp, plain: of the members, see `sameness`; crisp_natural, plain_natural: of each natural part.
+    """
+
+    place: Place
+    tests: tuple[Tested, ...]
+    before: float
+    without: float
+    usual: float
+    crisp: float
+    plain: float
+    crisp_natural: tuple[float, ...]
+    plain_natural: tuple[float, ...]
+
+
+def try_suspect(probe: Probe, trial: Trial, labels: NDArray[np.int64], seed: int) -> Outcome:
+    """Run the causal test of one suspect. labels: int64 (images,), indices of the network's classes."""
+    return _Court(probe, trial, labels, seed).outcome()
+
+
+class _Court:
+    """One trial: pictures read once, logits of unchanged pictures run once."""
+
+    def __init__(self, probe: Probe, trial: Trial, labels: NDArray[np.int64], seed: int) -> None:
+        self.probe, self.trial, self.labels, self.seed = probe, trial, labels, seed
+        self.found, self.usual = (probe.pictures(some[:INSIDE]) for some in (trial.found, trial.usual))
+        self.held, self.others = trial.held[:INSIDE], trial.others[:OTHERS]
+        self.parts = list(trial.parts)
+        self.other_pictures = probe.pictures(self.others)
+        self.objects = class_answer(probe, self.other_pictures[:INSIDE], labels[self.others[:INSIDE]])
+
+    def outcome(self) -> Outcome:
+        """Run all tests that apply."""
+        parts = [self.probe.pictures(part.found[:INSIDE]) for part in self.parts]
+        rests = [self.probe.pictures(part.rest[:INSIDE]) for part in self.parts]
+        self.crisp = crispness(self.found, self.usual)
+        self.natural = tuple(float(crispness(one, rest).max()) for one, rest in zip(parts, rests, strict=True))
+        crisp = float(self.crisp.max())
+        if min(len(self.held), len(self.others), len(self.trial.held_usual)) < FEWEST or not self.parts:
+            place = self._place(parts, rests, plain=False)
+            return Outcome(place, (), np.nan, np.nan, np.nan, crisp, np.nan, self.natural, ())
+        self.held_pictures = self.probe.pictures(self.held)
+        self.held_logits, self.other_logits = (self.probe.logits(x) for x in (self.held_pictures, self.other_pictures))
+        self.part_pictures = [self.probe.pictures(part.held[:CONTROL]) for part in self.parts]
+        self.part_logits = [self.probe.logits(x) for x in self.part_pictures]
+        usual = self.probe.pictures(self.trial.held_usual[:INSIDE])
+        known = self.probe.logits(usual).argmax(axis=1) == self.labels[self.trial.held_usual[:INSIDE]]
+        plain = plainness(self.found, self.usual, self.held_pictures, usual)
+        self.place = self._place(parts, rests, plain=plain >= PLAIN)
+        tests = self._tests(parts, rests)
+        before = float((self.held_logits.argmax(axis=1) == self.labels[self.held]).mean())
+        return Outcome(
+            self.place,
+            tuple(tests),
+            before,
+            before + tests[0].accuracy.mean,
+            float(known.mean()),
+            crisp,
+            plain,
+            self.natural,
+            tuple(
+                plainness(one, rest, part, usual)
+                for one, rest, part in zip(parts, rests, self.part_pictures, strict=True)
+            ),
+        )
+
+    def _place(self, parts: Sequence[Pictures], rests: Sequence[Pictures], *, plain: bool) -> Place:
+        """By the pixels where these tell: a mark that all members have, a frame, a look of the whole picture."""
+        most = max(self.natural, default=np.inf)
+        marked = self.crisp.max() >= CRISP * most
+        frame = self._frame(parts, rests) if plain else None
+        # Half of what natural parts reach is no mark: it is taken out before the mark is cut around.
+        answer = (self.crisp - most / 2).clip(min=0) if marked and frame is None else None
+        trial = self.trial
+        return find_place(
+            self.probe,
+            trial.direction,
+            self.found,
+            self.usual,
+            self.objects,
+            answer,
+            frame,
+            everywhere=plain and not marked,
+        )
+
+    def _frame(self, parts: Sequence[Pictures], rests: Sequence[Pictures]) -> Mask | None:
+        """Pixels that are unlike the usual ones all around a picture, but not in its middle; None without any."""
+        natural = [float(np.quantile(replaced(one, rest), 0.99)) for one, rest in zip(parts, rests, strict=True)]
+        mask = replaced(self.found, self.usual) > FRAME * max(natural)
+        height, width = mask.shape
+        middle = mask[height // 4 : -(height // 4), width // 4 : -(width // 4)]
+        sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+        return mask if min(side.mean() for side in sides) > 0.5 and middle.mean() < 0.1 else None
+
+    def _tests(self, parts: Sequence[Pictures], rests: Sequence[Pictures]) -> list[Tested]:
+        tests = [self._remove_direction()]
+        if self.place.local:
+            masks = self.place.masks(self.place.boxes_in(self.probe, self.trial.direction, self.held_pictures))
+            tests += [self._remove_part("blur", masks), self._remove_part("inpaint", masks), self._paste_part(masks)]
+        else:
+            tests.append(self._paste_look(parts, rests))
+        return [*tests, self._add_direction()]
+
+    def _remove_direction(self) -> Tested:
+        level = float((self.probe.maps(self.usual) @ self.trial.direction).mean())
+        after = self.probe.logits(self.held_pictures, lowered(self.trial.direction, level))
+        controls = [
+            self.probe.logits(pictures, lowered(part.direction, part.level))
+            for pictures, part in zip(self.part_pictures, self.parts, strict=True)
+        ]
+        return self._removed("remove_direction", after, controls)
+
+    def _remove_part(self, name: str, masks: Sequence[Mask]) -> Tested:
+        edit = blurred if name == "blur" else filled
+        after = self.probe.logits(edit(self.held_pictures, masks))
+        controls = [
+            self.probe.logits(edit(pictures, [masks[i % len(masks)] for i in range(len(pictures))]))
+            for pictures in self.part_pictures
+        ]
+        return self._removed(name, after, controls)
+
+    def _removed(self, name: str, after: NDArray[np.float32], controls: Sequence[NDArray[np.float32]]) -> Tested:
+        held = [part.held[:CONTROL] for part in self.parts]
+        classes = [part.label if part.label != self.trial.label else self.trial.feeds for part in self.parts]
+        return self._tested(
+            name,
+            self._change(self.held_logits, after, self.held, self.trial.feeds),
+            [
+                self._change(before, then, images, of_class)
+                for before, then, images, of_class in zip(self.part_logits, controls, held, classes, strict=True)
+            ],
+        )
+
+    def _paste_part(self, masks: Sequence[Mask]) -> Tested:
+        rng = np.random.default_rng(self.seed)
+        chosen = rng.integers(0, len(masks), len(self.others))
+        own = [masks[i] for i in chosen]
+        after = self.probe.logits(pasted(self.other_pictures, self.held_pictures[chosen], own))
+        few = slice(0, CONTROL)
+        controls = []
+        for pictures in self.part_pictures:
+            donors = pictures[rng.integers(0, len(pictures), len(self.others))]
+            controls.append(self.probe.logits(pasted(self.other_pictures[few], donors[few], own[few])))
+        return self._given("paste", after, controls)
+
+    def _paste_look(self, parts: Sequence[Pictures], rests: Sequence[Pictures]) -> Tested:
+        rng = np.random.default_rng(self.seed)
+        after = self.probe.logits(given_look(self.other_pictures, look_of(self.found, self.usual), rng))
+        few = self.other_pictures[:CONTROL]
+        controls = [
+            self.probe.logits(given_look(few, look_of(one, rest), rng)) for one, rest in zip(parts, rests, strict=True)
+        ]
+        return self._given("paste", after, controls)
+
+    def _add_direction(self) -> Tested:
+        along = self.trial.direction
+        by = (self.probe.maps(self.found) @ along).mean(axis=0) - (self.probe.maps(self.usual) @ along).mean(axis=0)
+        after = self.probe.logits(self.other_pictures, raised(along, by.clip(min=0).astype(np.float32)))
+        few, even = self.other_pictures[:CONTROL], np.ones_like(by, np.float32)
+
+        def change(part: Part) -> Change:
+            return raised(part.direction, even * np.float32(part.gap))
+
+        return self._given("add_direction", after, [self.probe.logits(few, change(part)) for part in self.parts])
+
+    def _given(self, name: str, after: NDArray[np.float32], controls: Sequence[NDArray[np.float32]]) -> Tested:
+        few = slice(0, CONTROL)
+        classes = [part.label if part.label != self.trial.label else self.trial.feeds for part in self.parts]
+        return self._tested(
+            name,
+            self._change(self.other_logits, after, self.others, self.trial.feeds),
+            [
+                self._change(self.other_logits[few], then, self.others[few], of_class)
+                for then, of_class in zip(controls, classes, strict=True)
+            ],
+        )
+
+    def _change(
+        self, before: NDArray[np.float32], after: NDArray[np.float32], images: NDArray[np.int64], of_class: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """By image: the change of a class's logit, and of being recognised."""
+        truth = self.labels[images]
+        right = (after.argmax(axis=1) == truth).astype(np.float64) - (before.argmax(axis=1) == truth)
+        return (after - before)[:, of_class].astype(np.float64), right
+
+    def _tested(
+        self,
+        name: str,
+        own: tuple[NDArray[np.float64], NDArray[np.float64]],
+        controls: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    ) -> Tested:
+        together = [np.concatenate([control[i] for control in controls]) for i in (0, 1)]
+        return Tested(
+            name,
+            Estimate.of(own[0], self.seed),
+            Estimate.of(together[0], self.seed),
+            tuple(float(control[0].mean()) for control in controls),
+            Estimate.of(own[1], self.seed),
+            Estimate.of(together[1], self.seed),
+            len(own[0]),
+        )

@@ -1,0 +1,118 @@
+"""The two answers about a suspect, each with its reason: does the network use it, and is it spurious?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from atlas.findings.suspect_candidates import Candidate
+from atlas.suspects.causal import PLAIN, Outcome, Tested
+
+Used = Literal["yes", "no", "undecided", "untested"]
+Spurious = Literal["likely", "unlikely", "unclear"]
+
+RAISED = 1.0
+"""A cue is used when giving it to pictures raises its class's logit by so much: the odds by a factor of 2.7."""
+OFF_OBJECT = 0.75
+"""Below this density of what the class usually goes by, a place is off the object: planted marks have 0.1 to 0.5, parts
+of objects 1.5 to 2.5."""
+PART = 0.75
+"""A cue on a larger share of its class may be the class."""
+PLAINER = 0.04
+"""So much above every natural part's must be the area under the ROC curve of one plain property."""
+CRISPER = 1.4
+"""So many times every natural part's must be the crispness of the mean picture."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Both answers, and the sentences that say why."""
+
+    used: Used
+    why_used: str
+    spurious: Spurious
+    why_spurious: str
+
+
+def judge(candidate: Candidate, outcome: Outcome | None) -> Verdict:
+    """Answer for one suspect; outcome: of its causal test, None where there was none."""
+    if outcome is None:
+        return Verdict(
+            "untested",
+            "Nothing was tested: the network is needed for that, name its pipeline.",
+            "unclear",
+            "Whether the network goes by it was not tested, so what it is stays open.",
+        )
+    used, why_used = _used(outcome)
+    spurious, why_spurious = _spurious(candidate, outcome, used)
+    return Verdict(used, why_used, spurious, why_spurious)
+
+
+def _used(outcome: Outcome) -> tuple[Used, str]:
+    given = next((test for test in outcome.tests if test.name == "paste"), None)
+    if given is None:
+        return "undecided", "Too few pictures were kept apart from those that it was found on: nothing could be tested."
+    where = "it" if outcome.place.local else "its look"
+    raised = f"Giving {where} to {given.images} pictures of other classes {_moved(given)}"
+    beside = f"natural parts of the class do so by {given.spread[0]:+.1f} to {given.spread[1]:+.1f}"
+    removed = next((test for test in outcome.tests if test.name == "inpaint"), None)
+    taken = "" if removed is None else f"; painting it over {_moved(removed, 'in')} its own"
+    said = f"{raised}; {beside}{taken}."
+    if given.logit.low > RAISED:
+        return "yes", said
+    # What is pasted may be cut too tightly: where painting it over costs as much, the two disagree.
+    costs = removed is not None and removed.logit.high < -RAISED and removed.logit.high < removed.spread[0]
+    if given.logit.high < RAISED and not costs:
+        return "no", said
+    return "undecided", said
+
+
+def _moved(test: Tested, into: str = "") -> str:
+    mean, low, high = test.logit.mean, test.logit.low, test.logit.high
+    way = "raises" if mean >= 0 else "lowers"
+    low, high = sorted((abs(low), abs(high))) if low * high > 0 else (low, high)
+    of = f" {into}" if into else ""
+    return f"{way} the class's logit{of} by {abs(mean):.1f} ({low:.1f} to {high:.1f})".replace(
+        "logit in by", "logit by"
+    )
+
+
+def _spurious(candidate: Candidate, outcome: Outcome, used: Used) -> tuple[Spurious, str]:
+    if used == "no":
+        return "unlikely", "The network does not go by it, so it does no harm to what is predicted."
+    share = float(candidate.figures.get("share_of_class", math.nan))
+    crisp = outcome.crisp > CRISPER * max(outcome.crisp_natural, default=math.inf)
+    plain = outcome.plain >= PLAIN and outcome.plain > max(outcome.plain_natural, default=1.0) + PLAINER
+    place = outcome.place
+    if place.local and place.density > 1:
+        return "unlikely", (
+            f"It lies where the class is usually recognised: {place.density:.1f} times as much of what the class goes "
+            "by lies there as elsewhere."
+        )
+    if not (crisp or plain):
+        return "unclear", (
+            "Its pictures are no more alike in their pixels than natural parts of the class are, so it may be one of "
+            "these."
+        )
+    alike = (
+        "the same pixels stand at the same place of its pictures"
+        if crisp
+        else f"one plain property of the pixels tells its pictures from others of the class ({outcome.plain:.0%})"
+    )
+    if not share < PART:  # NaN too
+        return "unclear", f"It covers {share:.0%} of the class, so it may be the class itself, though {alike}."
+    if place.local and place.density > OFF_OBJECT:
+        return "unclear", f"Although {alike}, it lies where the class is partly recognised."
+    if used != "yes":
+        return "unclear", f"Although {alike}, whether the network goes by it is undecided."
+    off = "lies off the object" if place.local else "is everywhere in the picture"
+    return "likely", f"It {off}, covers {share:.0%} of the class, and {alike}{_without(outcome)}."
+
+
+def _without(outcome: Outcome) -> str:
+    """What the class loses without it, where the pictures show that."""
+    removed = next((test for test in outcome.tests if test.name == "inpaint"), None)
+    if removed is None or not removed.accuracy.high < 0:
+        return ""
+    return f"; without it {-removed.accuracy.mean:.0%} fewer of its pictures are recognised"
