@@ -150,11 +150,14 @@ def outlined(atlas: Atlas, layer: int) -> dict[str, Any]:
         raise LookupError(f"no suspects on layer {layer}")
     own = layer == _own_layer(atlas, found)
     at = atlas.layers[layer]
-    return {"suspects": [_placed(at, suspect, own) for suspect in found.listed]}
+    on_map = np.zeros(len(at.samples), bool)
+    on_map[live_points(at.samples.positions, at.samples.state)] = True
+    return {"suspects": [_placed(at, on_map, suspect, own) for suspect in found.listed]}
 
 
-def _placed(layer: AtlasLayer, suspect: Mapping[str, Any], own: bool) -> dict[str, Any]:
-    places = np.clip(layer.samples.positions[samples_of(layer, suspect, own)[:MOST_SAMPLES]], 0, 1)
+def _placed(layer: AtlasLayer, on_map: NDArray[np.bool_], suspect: Mapping[str, Any], own: bool) -> dict[str, Any]:
+    rows = samples_of(layer, on_map, suspect, own)[:MOST_SAMPLES]
+    places = np.clip(layer.samples.positions[rows], 0, 1)
     x, y = np.rint(places * 65535).astype(np.uint16).T
     squares = {str(level.number): fullest_cells(places, level.side) for level in layer.levels}
     view = None
@@ -164,17 +167,20 @@ def _placed(layer: AtlasLayer, suspect: Mapping[str, Any], own: bool) -> dict[st
     return {"x": pack(x), "y": pack(y), "squares": squares, "view": view}
 
 
-def samples_of(layer: AtlasLayer, suspect: Mapping[str, Any], own: bool) -> NDArray[np.int64]:
-    """Rows of a layer that are on the map and belong to a suspect; own: whether its `rows` are this layer's."""
+def samples_of(
+    layer: AtlasLayer, on_map: NDArray[np.bool_], suspect: Mapping[str, Any], own: bool
+) -> NDArray[np.int64]:
+    """Rows of a layer that belong to a suspect, of those on the map, (samples,); own: its `rows` are this layer's."""
     samples = layer.samples
-    live = live_points(samples.positions, samples.state)
     if own and suspect["rows"]:
         rows = np.array(suspect["rows"], np.int64)
         if rows.min() < 0 or rows.max() >= len(samples):
             raise StoreError(f"layer {layer.name} has suspects of samples that it has not: find the suspects anew")
-        return rows[np.isin(rows, live)]
+        return rows[on_map[rows]]
     order = {image: place for place, image in enumerate(suspect["images"])}
-    rows = live[np.isin(samples.image[live], suspect["images"])]
+    member = np.zeros(samples.image.max(initial=max(suspect["images"], default=0)) + 1, bool)
+    member[suspect["images"]] = True
+    rows = np.flatnonzero(on_map & member[samples.image])
     return rows[np.argsort([order[image] for image in samples.image[rows].tolist()], kind="stable")]
 
 
