@@ -71,7 +71,8 @@ def _first(atlas: Atlas) -> dict[str, Any]:
 
 def _second(atlas: Atlas, images: list[int]) -> dict[str, Any]:
     return _suspect(atlas, 3, images) | {
-        "usual": [], "rows": [], "box": [0, 0, 1, 1], "boxes": [[0, 0, 1, 1]] * 30, "figures": {"size": 30}, "tests": [],
+        "usual": [], "rows": [],
+        "box": [0, 0, 1, 1], "boxes": [[0, 0, 1, 1]] * 30, "figures": {"size": 30}, "tests": [],
         "used": "untested", "why_used": "There was no network.", "spurious": "unclear", "why_spurious": "Unknown.",
         "icons": {"inside": None, "outside": None}, "cue": None,
     }  # fmt: skip
