@@ -83,7 +83,12 @@ def find_candidates(
     families = gather(groups, fit)
     if not families:
         return []
-    surprise = against_natural(families)
+    strongest = [family[0] for family in families]
+    surprise = against_natural(
+        np.array([one.nats for one in strongest]),
+        np.array([one.size for one in strongest], float),
+        np.array([one.of for one in strongest]),
+    )
     adjusted = false_discovery_control(surprise.p)
     listed: list[Candidate] = []
     for one in np.argsort(-surprise.score, kind="stable"):
@@ -116,7 +121,7 @@ def _candidate(
     figures |= {
         "tightness": best.gap,
         "place": concentration(samples, rows),
-        "elsewhere": best.elsewhere,
+        "of_class": best.purity,
         "apart": best.apart,
         "together": best.together,
         "views": float(len(family)),
