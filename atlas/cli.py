@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from atlas.console import info_lines, print_table, say_atlas, say_diff, say_store, show_progress
+from atlas.console import info_lines, print_table, say_atlas, say_diff, say_store, say_suspects, show_progress
 from atlas.errors import AtlasError
-from atlas.inside import health, look, report
+from atlas.inside import health, look, report, suspects
 from atlas.options import Columns, Force, Json, Overrides, PipelineFile
 
 app = typer.Typer(
@@ -77,19 +77,22 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The explorer's port; 0 takes a free one.")] = 5006,
     force: Force = False,
 ) -> None:
-    """Build the embedded dataset's atlases, honest and shortcut, compare them, and open the explorer."""
-    from atlas.demo import build_demo, compare_demo
+    """Build the embedded dataset's atlases, honest and shortcut, compare them, find suspects, open the explorer."""
+    from atlas.demo import build_demo, compare_demo, find_demo_suspects
 
     with show_progress() as progress:
         atlases = build_demo(out, force=force, progress=progress)
         diff = compare_demo(out, force=force, progress=progress)
+        found = find_demo_suspects(out, force=force, progress=progress)
     for built in atlases:
         say_atlas(built)
     say_diff(diff)
+    say_suspects(found)
     if serve:
         from atlas.explorer import explore
 
-        explore((*atlases, diff.atlas), port=port)
+        # The atlas is opened anew: what has been found since it was built is in it now.
+        explore((atlases[0], atlases[1].path, diff.atlas), port=port)
 
 
 @app.command()
@@ -334,6 +337,7 @@ def compare(
 
 app.command()(look)
 app.command()(health)
+app.command()(suspects)
 app.command()(report)
 
 

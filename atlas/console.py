@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from atlas.records import Progress
     from atlas.storage import ActivationStore, Atlas
     from atlas.storage.diff import Diff
+    from atlas.storage.suspects import Suspects
 
 SHOWN_AFTER = 0.5  # seconds until a stage is shown
 
@@ -114,6 +115,26 @@ def say_diff(diff: Diff) -> None:
     print(f"atlas explore {diff.path}")
 
 
+def say_suspects(found: Suspects) -> None:
+    """Print the ranked list: what each suspect is, whether the network uses it, whether it is spurious, and why."""
+    tested = "tested against the network" if found.document["tested"] else "not tested: no pipeline was named"
+    print(f"{found.path}: {counted(len(found.listed), 'suspect')} at {found.document['layer']}, {tested}")
+    for number, suspect in enumerate(found.listed):
+        feeds = suspect["feeds_name"] or "no class"
+        print(
+            f"{number + 1:>3}. {feeds}  used: {suspect['used']}, spurious: {suspect['spurious']}, p {suspect['p']:.2g}"
+        )
+        print(f"     {suspect['text']}")
+        if found.document["tested"]:
+            print(f"     Used: {suspect['why_used']}")
+        print(f"     Spurious: {suspect['why_spurious']}")
+        first = ", ".join(suspect["image_ids"][:3])
+        print(f"     {counted(len(suspect['images']), 'image')}, the most typical: {first}")
+    for note in found.document["notes"]:
+        print(f"  {note}")
+    print(f"atlas explore {found.path}")
+
+
 def say_look(found: Look, page: Path) -> None:
     """Print what the network makes of a picture, which maps add up and which were refused."""
     print(
@@ -146,6 +167,10 @@ def info_lines(found: dict[str, Any]) -> list[str]:
             + counted(level["icons"], "icon")
             for level in layer.get("levels", ())
         ]
+    if found.get("suspects"):
+        listed = found["suspects"]["suspects"]
+        likely = sum(suspect["spurious"] == "likely" for suspect in listed)
+        lines.append(f"  {counted(len(listed), 'suspect')}, {likely} of them likely spurious")
     lines += [f"  {note}" for note in found["notes"]]
     origin = found["provenance"]
     for key in ("model", "source", "data"):

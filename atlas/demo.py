@@ -1,4 +1,6 @@
-"""The demo: two networks on the embedded dataset, one honest, one that learned a shortcut, and what differs."""
+"""The demo: two networks on the embedded dataset, one honest, one that learned a shortcut; what differs, and what is
+suspicious.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ from atlas.pipeline import build
 from atlas.records import Progress, prefixed, silent
 from atlas.storage import Atlas
 from atlas.storage.diff import Diff
+from atlas.storage.suspects import Suspects
+from atlas.suspects import find_suspects
 
 NAMES = ("honest", "shortcut")
 DIFF = "honest-shortcut.diff"
@@ -41,3 +45,11 @@ def compare_demo(out: str | Path, *, force: bool = False, progress: Progress = s
     folder = Path(out)
     one, other = (folder / f"{name}.atlas" for name in NAMES)
     return compare(one, other, out=folder / DIFF, force=force, progress=progress)
+
+
+def find_demo_suspects(out: str | Path, *, force: bool = False, progress: Progress = silent) -> Suspects:
+    """Find what the demo's shortcut network has learned in place of boats; what is already there is kept."""
+    name = NAMES[1]
+    return find_suspects(
+        Path(out) / f"{name}.atlas", pipeline=shipped(f"pipelines/shapes_{name}.toml"), force=force, progress=progress
+    )

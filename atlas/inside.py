@@ -1,4 +1,4 @@
-"""Commands that look inside a network: `atlas look`, `health`, `report`; heavy imports are inside each."""
+"""Commands that look inside a network: `atlas look`, `health`, `suspects`, `report`; heavy imports are inside each."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from atlas.console import print_table, say_look, show_progress
-from atlas.options import Json, Overrides, PipelineFile
+from atlas.console import print_table, say_look, say_suspects, show_progress
+from atlas.options import Force, Json, Overrides, PipelineFile
 
 
 def look(
@@ -111,6 +111,40 @@ def health(
     print_table(found.table())
     for sentence in found.findings:
         print(sentence)
+
+
+def suspects(
+    atlas: Annotated[Path, typer.Argument(metavar="ATLAS", help="A NAME.atlas folder.")],
+    pipeline: Annotated[
+        Path | None,
+        typer.Option(metavar="PIPELINE.toml", help="The file it was made with: run the network and test each suspect."),
+    ] = None,
+    layer: Annotated[str | None, typer.Option(metavar="L", help="Of the atlas; default: its last.")] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="List so many at most.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The generator's seed.")] = 0,
+    memory: Annotated[float, typer.Option(min=0.01, metavar="GB", help="What activations may take.")] = 2.0,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Find clusters that may be spurious cues, and with a pipeline test whether the network uses them."""
+    from atlas.storage.suspects import listed_by_name
+    from atlas.suspects import find_suspects
+
+    with show_progress() as progress:
+        found = find_suspects(
+            atlas,
+            layer=layer,
+            pipeline=pipeline,
+            seed=seed,
+            limit=limit,
+            memory=memory,
+            force=force,
+            progress=progress,
+        )
+    if as_json:
+        print(json.dumps(listed_by_name(found)))
+        return
+    say_suspects(found)
 
 
 def report(

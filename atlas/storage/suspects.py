@@ -182,6 +182,25 @@ def wrong_suspects(atlas: Atlas) -> list[str]:
     return damage
 
 
+def listed_by_name(found: Suspects) -> dict[str, Any]:
+    """The document with names in place of numbers, as `atlas suspects --json` prints it.
+
+    `label` and `feeds` are class names, `images` and `usual` ids; what else refers to rows of the atlas stays.
+    """
+    ids = read_ids(found.path)
+    suspects = []
+    for suspect in found.listed:
+        names = {"label": suspect["label_name"], "feeds": suspect["feeds_name"], "images": suspect["image_ids"]}
+        kept = {key: value for key, value in suspect.items() if key not in ("label_name", "feeds_name", "image_ids")}
+        suspects.append({**kept, **names, "usual": [ids[image] for image in suspect["usual"]]})
+    return {**found.document, "suspects": suspects}
+
+
+def read_ids(folder: Path) -> Sequence[str]:
+    """The ids of an atlas's images."""
+    return Atlas(folder).images.ids[:]
+
+
 def describe_suspects(folder: Path) -> dict[str, Any] | None:
     """Say in short what suspects an atlas has, ready for JSON; None where none were looked for."""
     found = read_suspects(folder)

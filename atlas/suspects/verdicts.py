@@ -55,9 +55,9 @@ def _used(outcome: Outcome) -> tuple[Used, str]:
         return "undecided", "Too few pictures were kept apart from those that it was found on: nothing could be tested."
     where = "it" if outcome.place.local else "its look"
     raised = f"Giving {where} to {given.images} pictures of other classes {_moved(given)}"
-    beside = f"natural parts of the class do so by {given.spread[0]:+.1f} to {given.spread[1]:+.1f}"
+    beside = f"natural parts of the class change it by {given.spread[0]:+.1f} to {given.spread[1]:+.1f}"
     removed = next((test for test in outcome.tests if test.name == "inpaint"), None)
-    taken = "" if removed is None else f"; painting it over {_moved(removed, 'in')} its own"
+    taken = "" if removed is None else f"; painting it over in its own pictures {_moved(removed)}"
     said = f"{raised}; {beside}{taken}."
     if given.logit.low > RAISED:
         return "yes", said
@@ -68,14 +68,12 @@ def _used(outcome: Outcome) -> tuple[Used, str]:
     return "undecided", said
 
 
-def _moved(test: Tested, into: str = "") -> str:
+def _moved(test: Tested) -> str:
     mean, low, high = test.logit.mean, test.logit.low, test.logit.high
-    way = "raises" if mean >= 0 else "lowers"
-    low, high = sorted((abs(low), abs(high))) if low * high > 0 else (low, high)
-    of = f" {into}" if into else ""
-    return f"{way} the class's logit{of} by {abs(mean):.1f} ({low:.1f} to {high:.1f})".replace(
-        "logit in by", "logit by"
-    )
+    if mean < 0:
+        mean, low, high = -mean, -high, -low
+        return f"lowers the class's logit by {mean:.1f} ({low:.1f} to {high:.1f})"
+    return f"raises the class's logit by {mean:.1f} ({low:.1f} to {high:.1f})"
 
 
 def _spurious(candidate: Candidate, outcome: Outcome, used: Used) -> tuple[Spurious, str]:
