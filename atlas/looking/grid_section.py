@@ -97,11 +97,14 @@ def _parts_section(grid: ActivationGrid, seen: Pixels) -> str:
     icons = "".join(
         figure(part_icon(grid, i), f"<b>{i + 1}</b> {share:.0%}", f"part {i + 1}") for i, share in enumerate(shares)
     )
-    below = f" {parts.negative:.0%} of the layer's energy is below 0 and left out." if parts.negative > 0.005 else ""
+    whole, below = "the layer's energy (squared activations)", ""
+    if parts.negative > 0.005:
+        whole = "the energy (squared activations) of what is positive"
+        below = f" {parts.negative:.0%} of the layer's is below 0 and left out."
     return (
         f"<h3>The parts of {html.escape(grid.layer)}</h3><p>Channels that rise and fall together over the picture, "
-        f"grouped by non-negative matrix factorisation: {len(parts)} groups make up {parts.explained:.0%} of the "
-        f"layer's energy (squared activations).{below} In the frames, each group's own icon, and its share of them.</p>"
+        f"grouped by non-negative matrix factorisation: {len(parts)} groups make up {parts.explained:.0%} of "
+        f"{whole}.{below} In the frames, each group's own icon, and its share of them.</p>"
         f"<div class='parts'>{figure(parts_overlay(grid, seen), '', f'parts of {grid.layer}')}"
         f"<div class='tiles'>{icons}</div></div>"
     )
