@@ -17,8 +17,10 @@ from atlas.explorer.points import live_points
 from atlas.storage.atlas import Atlas, AtlasLayer
 from atlas.storage.suspects import Suspects, read_suspects
 
-COVERED = 0.8
-"""Share of a suspect's samples that its outlined cells hold: the last fifth may lie anywhere on the map."""
+COVERED = 0.8  # share of a suspect's samples that its outlined cells hold: the last fifth may lie anywhere on the map
+FAINT = (
+    0.25  # of the fullest cell's samples: a cell with fewer is not outlined, as single ones all over the map are not
+)
 USUAL_TOLD = 32
 WHOLE = [0, 0, 1, 1]  # a box that frames nothing
 MOST_SAMPLES = 2000
@@ -141,9 +143,9 @@ def outlined(atlas: Atlas, layer: int) -> dict[str, Any]:
     """Where all suspects lie on a layer's map, ready for JSON. Raises LookupError for a layer that is not there.
 
     suspects: of each, `x` and `y`, its samples' places as packed uint16 of the unit square (on the layer that it was
-    found on its own samples, where it has any, else all samples of its images), `squares`, by level the [column, row,
-    ...] of the fewest cells that hold at least COVERED of them, the fullest first, and `view`, left, bottom, right, top
-    of the middle 80 % of them, None where none is on the map.
+    found on its own samples, where it has any, else all samples of its images), `squares`, by level what
+    `fullest_cells` gives, and `view`, left, bottom, right, top of the samples in those of the coarsest level, None
+    where there are none.
     """
     found = _suspects(atlas)
     if found is None or not 0 <= layer < len(atlas.layers):
@@ -160,10 +162,11 @@ def _placed(layer: AtlasLayer, on_map: NDArray[np.bool_], suspect: Mapping[str, 
     places = np.clip(layer.samples.positions[rows], 0, 1)
     x, y = np.rint(places * 65535).astype(np.uint16).T
     squares = {str(level.number): fullest_cells(places, level.side) for level in layer.levels}
+    side = layer.levels[0].side if layer.levels else 1
+    shown = np.isin(_squares(places, side), np.array(fullest_cells(places, side), np.int64).reshape(-1, 2) @ (1, side))
     view = None
-    if len(places):
-        (left, bottom), (right, top) = np.quantile(places, 0.1, axis=0), np.quantile(places, 0.9, axis=0)
-        view = [number(edge) for edge in (left, bottom, right, top)]
+    if shown.any():
+        view = [number(edge) for edge in (*places[shown].min(axis=0), *places[shown].max(axis=0))]
     return {"x": pack(x), "y": pack(y), "squares": squares, "view": view}
 
 
@@ -185,13 +188,23 @@ def samples_of(
 
 
 def fullest_cells(places: NDArray[np.floating], side: int) -> list[int]:
-    """[column, row, column, row, ...] of the fewest cells of a grid that hold COVERED of some places, fullest first."""
+    """[column, row, column, row, ...] of the cells of a grid where most of some places are, the fullest first.
+
+    The fewest that hold COVERED of them, but none with less than FAINT of the fullest one's.
+    """
     if not len(places):
         return []
-    square = np.minimum(np.floor(places * side), side - 1).astype(np.int64)
-    cells, counts = np.unique(square[:, 1] * side + square[:, 0], return_counts=True)
+    cells, counts = np.unique(_squares(places, side), return_counts=True)
     order = np.argsort(-counts, kind="stable")
     enough = int(np.searchsorted(np.cumsum(counts[order]), COVERED * len(places))) + 1
-    chosen = cells[order[:enough]]
+    chosen = order[:enough]
+    chosen = cells[chosen[counts[chosen] >= FAINT * counts[order[0]]]]
     flat: list[int] = np.stack([chosen % side, chosen // side], axis=1).reshape(-1).tolist()
     return flat
+
+
+def _squares(places: NDArray[np.floating], side: int) -> NDArray[np.int64]:
+    """The cell of each place, (n, 2) -> (n,): column plus side times row."""
+    square = np.minimum(np.floor(places * side), side - 1).astype(np.int64)
+    cells: NDArray[np.int64] = square[:, 0] + side * square[:, 1]
+    return cells

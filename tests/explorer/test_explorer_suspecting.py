@@ -23,7 +23,7 @@ from atlas.explorer.marks import MOST_JUDGED, Marks, add_region, judge_suspect, 
 from atlas.explorer.points import live_points
 from atlas.explorer.relay import Relay
 from atlas.explorer.shards import Shards
-from atlas.explorer.suspecting import COVERED, fullest_cells, samples_of
+from atlas.explorer.suspecting import COVERED, FAINT, fullest_cells, samples_of
 from atlas.storage.atlas import Atlas, open_atlas
 from atlas.storage.suspects import read_suspects
 
@@ -93,13 +93,31 @@ def test_outlines_hold_most_of_the_samples_in_the_fewest_cells(suspected: Atlas)
             for level in layer.levels:
                 squares = np.array(told[index]["squares"][str(level.number)]).reshape(-1, 2)
                 inside = [(np.floor(places * level.side) == square).all(axis=1).sum() for square in squares]
-                assert sum(inside) >= COVERED * len(places) > sum(inside[:-1])
                 assert inside == sorted(inside, reverse=True)
+                assert min(inside) >= FAINT * inside[0]
+                assert COVERED * len(places) > sum(inside[:-1])
+                column, row = np.minimum(np.floor(places * level.side), level.side - 1).astype(int).T
+                outside = np.zeros((level.side, level.side), int)
+                np.add.at(outside, (column, row), 1)
+                outside[tuple(squares.T)] = 0
+                # No cell outside holds more than one inside; most samples are inside, or single ones are left out.
+                assert outside.max() <= min(inside)
+                assert sum(inside) >= COVERED * len(places) or outside.max() < FAINT * inside[0]
+            held = places[
+                (np.floor(places * 8)[:, None] == np.array(told[index]["squares"]["0"]).reshape(-1, 2))
+                .all(axis=2)
+                .any(axis=1)
+            ]
+            np.testing.assert_allclose(told[index]["view"], [*held.min(axis=0), *held.max(axis=0)], rtol=1e-3)
 
 
 def test_fullest_cells_of_places_that_are_counted_by_hand() -> None:
     places = np.array([[0.1, 0.1]] * 5 + [[0.9, 0.1]] * 3 + [[0.1, 1.0], [0.6, 0.6]])
     assert fullest_cells(places, 2) == [0, 0, 1, 0]
+    # Two thirds in one cell and the rest single, all over: only the one is outlined.
+    assert fullest_cells(
+        np.array([[0.1, 0.1]] * 10 + [[0.3, 0.1], [0.5, 0.1], [0.7, 0.1], [0.9, 0.9], [0.3, 0.9]]), 5
+    ) == [0, 0]
     assert fullest_cells(places[:0], 2) == []
 
 
