@@ -1,0 +1,179 @@
+"""The parts of finding suspects, each against a definition or a plain oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from atlas.findings.suspect_evidence import fit_mixtures, goes_with, one_group_likelihood, share_of, stands_apart
+from atlas.findings.suspect_families import against_natural
+from atlas.findings.suspect_figures import concentration, difference_of_means, difference_of_shares, pushed_towards
+from atlas.findings.suspect_splits import split
+from atlas.findings.suspect_views import Samples, dense_grid, see, whiten
+
+
+def dense(images: int = 60, side: int = 8, channels: int = 6, seed: int = 0) -> Samples:
+    """Noise on a dense grid; a picture's rows in any order."""
+    rng = np.random.default_rng(seed)
+    middles = (np.arange(side) + 0.5) / side
+    where = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
+    maps = rng.normal(size=(images, side * side, channels)).astype(np.float32)
+    turn = rng.permutation(images * side * side)
+    return Samples(
+        rows=maps.reshape(-1, channels)[turn],
+        image=np.repeat(np.arange(images), side * side)[turn],
+        where=np.tile(where, (images, 1))[turn].astype(np.float32),
+        pooled=maps.mean(axis=1),
+        peak=maps.max(axis=1),
+        label=np.arange(images) % 3,
+        prediction=np.arange(images) % 3,
+        confidence=np.full(images, 0.9, np.float32),
+        effects=None,
+        classes=("a", "b", "c"),
+    )
+
+
+def test_a_block_of_a_dense_map_is_the_mean_of_its_places() -> None:
+    samples = dense()
+    views = {view.name: view for view in see(samples, 0, np.ones(60, bool))}
+    inside = (samples.where[:, 0] > 0.75) & (samples.where[:, 1] < 0.25)  # right, above
+    for image in (0, 17):
+        rows = samples.rows[inside & (samples.image == image)]
+        assert len(rows) == 4
+        np.testing.assert_allclose(views["block 0,3"].raw[image], rows.mean(axis=0), atol=1e-5)
+    rim = ((samples.where < 1 / 8) | (samples.where > 7 / 8)).any(axis=1)
+    np.testing.assert_allclose(views["rim"].raw[3], samples.rows[rim & (samples.image == 3)].mean(axis=0), atol=1e-5)
+    assert len(views) == 2 + 1 + 16 + 1
+
+
+def test_scattered_places_are_no_dense_map() -> None:
+    samples = dense()
+    moved = samples.where.copy()
+    moved[5] += 0.01
+    assert dense_grid(samples) is not None
+    assert dense_grid(Samples(**{**vars(samples), "where": moved})) is None
+
+
+def test_whitened_vectors_have_unit_variance_within_classes() -> None:
+    rng = np.random.default_rng(0)
+    group = np.arange(3000) % 5
+    raw = (rng.normal(size=(5, 8)) * 4)[group] + rng.normal(size=(3000, 8)) @ (np.eye(8) + 0.4)
+    vectors = whiten(raw.astype(np.float32), group, np.ones(3000, bool))
+    for one in range(5):
+        assert np.abs(vectors[group == one].mean(axis=0)).max() < 1e-3
+    np.testing.assert_allclose(np.cov(vectors.T), np.eye(8), atol=0.05)
+
+
+def test_an_axis_is_judged_on_images_that_it_was_not_found_on() -> None:
+    """Any part of 100 points of noise in 30 dimensions lies far from the rest along its own axis, new ones less."""
+    rows = np.random.default_rng(1).normal(size=(100, 30)).astype(np.float32)
+    splits = split(rows, 0)
+    assert len(splits.belong)
+    for belong, axes, held in zip(splits.belong > 0.5, splits.axes, splits.held, strict=True):
+        own = rows @ axes / np.linalg.norm(axes)
+        assert own[belong].mean() - own[~belong].mean() > 1.5
+        assert held[belong].mean() - held[~belong].mean() < 0.95 * (own[belong].mean() - own[~belong].mean())
+
+
+def test_a_planted_group_is_split_off() -> None:
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(300, 20)).astype(np.float32)
+    rows[:30, 3] += 6
+    best = min((((one > 0.5) != (np.arange(300) < 30)).sum() for one in split(rows, 0).belong), default=300)
+    assert best <= 3
+
+
+def test_one_group_explains_as_much_as_a_normal_and_more_of_what_is_skewed() -> None:
+    rng = np.random.default_rng(3)
+    for values in (rng.normal(2, 3, 500), rng.gamma(2, size=500), rng.standard_t(3, size=500)):
+        plain = norm.logpdf(values, values.mean(), values.std()).sum()
+        assert one_group_likelihood(values) > plain - 0.5
+    assert one_group_likelihood(values) > plain + 20
+
+
+def test_two_groups_stand_apart_and_one_skewed_group_does_not() -> None:
+    rng = np.random.default_rng(4)
+    one = np.stack([rng.gamma(4, size=300) for _ in range(20)] + [rng.standard_t(4, size=300) for _ in range(20)])
+    two = np.stack([np.r_[rng.normal(size=270), rng.normal(5, 1, size=30)] for _ in range(20)])
+    everything = np.full(20, np.inf)
+    apart_one = stands_apart(one, np.full(40, np.inf))[0]
+    apart_two, gap = stands_apart(two, everything)
+    assert np.sort(apart_one)[-4] < 5
+    assert np.sort(apart_two[apart_two > 0])[0] > 5
+    assert np.median(gap[apart_two > 0]) == pytest.approx(5, abs=0.7)
+
+
+def test_a_mixture_finds_its_two_means_and_its_share() -> None:
+    rng = np.random.default_rng(5)
+    found = fit_mixtures(np.r_[rng.normal(size=800), rng.normal(6, 1, size=200)][None])
+    assert found.low[0] == pytest.approx(0, abs=0.15)
+    assert found.high[0] == pytest.approx(6, abs=0.3)
+    assert found.share[0] == pytest.approx(0.2, abs=0.02)
+
+
+def test_goes_with_is_the_likelihood_ratio_of_a_binomial() -> None:
+    images, inside, outside = 200, np.array([0.3, 0.1, 0.1]), np.array([0.02, 0.1, 0.4])
+    hits = inside * images
+    expected = hits[0] * np.log(0.3 / 0.02) + (images - hits[0]) * np.log(0.7 / 0.98)
+    np.testing.assert_allclose(goes_with(inside, outside, images), [expected, 0, 0], atol=1e-9)
+
+
+def test_the_share_elsewhere_is_found_without_its_images_being_known() -> None:
+    rng = np.random.default_rng(6)
+    values = np.r_[rng.normal(size=3800), rng.normal(3, 1, size=200)]
+    odds = norm.logpdf(values, 3) - norm.logpdf(values) + np.log(0.3 / 0.7)
+    assert share_of(odds[None], np.array([0.3]))[0] == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("tail", ["exponential", "pareto"])
+def test_p_values_of_natural_groups_are_about_uniform(tail: str) -> None:
+    rng = np.random.default_rng(7)
+    small = []
+    for _ in range(20):
+        draw = rng.exponential(size=300) if tail == "exponential" else rng.pareto(4, size=300)
+        small.append(against_natural(1 + draw, rng.integers(12, 100, 300).astype(float), rng.integers(0, 10, 300)).p)
+    p = np.concatenate(small)
+    for level in (0.5, 0.2, 0.05):
+        assert (p <= level).mean() == pytest.approx(level, rel=0.3)
+    assert (p <= 1e-3).mean() < 4e-3
+
+
+def test_a_few_cues_among_the_natural_groups_do_not_hide_one_another() -> None:
+    rng = np.random.default_rng(8)
+    nats, of = 1 + rng.exponential(size=300), rng.integers(0, 10, 300)
+    nats[:3], of[:3] = 60, (0, 1, 2)
+    assert against_natural(nats, np.full(300, 30.0), of).p[:3].max() < 1e-4
+
+
+def test_the_interval_of_a_difference_of_shares_is_newcombes() -> None:
+    """The worked example of Newcombe 1998, 56/70 against 48/80: 0.0524 to 0.3339."""
+    gap, low, high = difference_of_shares(np.arange(70) < 56, np.arange(80) < 48)
+    assert (gap, low, high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-4)
+
+
+def test_the_interval_of_a_difference_of_means_covers_it() -> None:
+    rng = np.random.default_rng(9)
+    held = 0
+    for _ in range(400):
+        _, low, high = difference_of_means(rng.normal(1, 2, 40), rng.normal(0, 1, 90))
+        held += low <= 1 <= high
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_concentration_is_one_at_one_place_and_zero_everywhere() -> None:
+    samples = dense()
+    assert concentration(samples, np.arange(len(samples.rows))) == pytest.approx(0, abs=1e-6)
+    corner = np.flatnonzero((samples.where < 0.25).all(axis=1))
+    assert concentration(samples, corner) == pytest.approx(1)
+
+
+def test_a_cluster_pushes_towards_what_its_images_are_taken_for() -> None:
+    samples = dense(90)
+    prediction = samples.prediction.copy()
+    members = np.zeros(90, bool)
+    members[:12] = True
+    prediction[:12] = 2
+    told = Samples(**{**vars(samples), "prediction": prediction})
+    assert pushed_towards(told, members, 0) == 2
+    assert pushed_towards(samples, members, 0) == 0
