@@ -108,6 +108,10 @@ def test_outlines_go_around_the_cells_at_every_level(
             inside[squares[:, 0] + 1, squares[:, 1] + 1] = True
             # By the definition: between a cell that is in and a neighbour that is not.
             assert len(edges) == (inside[1:] != inside[:-1]).sum() + (inside[:, 1:] != inside[:, :-1]).sum()
+    corner = """([squares, side]) => document.querySelector('.bk-Figure').atlasExplorer.suspectMap
+        ._shapeOf(squares, side).corner"""
+    # The first hangs together with the one above its left neighbour, not with the one at the top.
+    assert page.evaluate(corner, [[3, 1, 2, 1, 2, 2, 3, 2, 0, 3], 4]) == [2 / 4, 3 / 4]
     page.evaluate(f"{EXPLORER}.set({{ locked: 0 }})")
     page.keyboard.press("0")
     settle_soon(page, settle)

@@ -7,7 +7,7 @@ class SuspectMap {
   constructor(header, shards) {
     Object.assign(this, { header, shards });
     this.opened = new WeakMap(); // shard -> samples' places
-    this.edges = new WeakMap(); // squares -> edges around them
+    this.outlines = new WeakMap(); // squares -> {edges around them, the corner for the number}
   }
 
   /** Where the suspects lie on a layer: [{x, y, squares, view}], null while it is on its way. */
@@ -21,8 +21,7 @@ class SuspectMap {
     return this.opened.get(shard);
   }
 
-  /** What is drawn on a map: [{index, tone, open, edges: [[x0, y0, x1, y1]], first: [column, row, side]}]; the open
-   * one last. */
+  /** What is drawn on a map: [{index, tone, open, edges: [[x0, y0, x1, y1]], corner: [x, y]}], the open one last. */
   shown(pane) {
     const { state, suspectMarks } = this.header.suspects === null ? {} : pane.explorer;
     if (!state || (!state.outlines && state.suspect === null)) return [];
@@ -32,15 +31,15 @@ class SuspectMap {
     const all = places.map(({ squares }, index) => {
       const of = squares[level.level] ?? [];
       const suspect = this.header.suspects.listed[index];
-      return { index, tone: suspectTone(suspect, suspectMarks.of(suspect)), open: state.suspect === index, edges: this._edgesOf(of, level.side), first: [of[0], of[1], level.side] };
+      return { index, tone: suspectTone(suspect, suspectMarks.of(suspect)), open: state.suspect === index, ...this._shapeOf(of, level.side) };
     });
     const drawn = all.filter(({ open, edges }) => edges.length > 0 && (open || state.outlines));
     return drawn.sort((a, b) => Number(a.open) - Number(b.open) || b.index - a.index);
   }
 
-  _edgesOf(squares, side) {
-    if (!this.edges.has(squares)) this.edges.set(squares, edgesAround(squares, side));
-    return this.edges.get(squares);
+  _shapeOf(squares, side) {
+    if (!this.outlines.has(squares)) this.outlines.set(squares, { edges: edgesAround(squares, side), corner: topLeft(squares, side) });
+    return this.outlines.get(squares);
   }
 
   /** Paint outlines, the open one's samples, and the numbers; remembers where the numbers are. */
@@ -72,10 +71,10 @@ class SuspectMap {
     context.fill();
   }
 
-  _paintBadge(pane, context, ratio, theme, { index, tone, open, first: [column, row, side] }) {
+  _paintBadge(pane, context, ratio, theme, { index, tone, open, corner: [x, y] }) {
     const { view } = pane;
     const radius = (open ? 0.85 : 0.7) * theme.em;
-    let [px, py] = [view.screenX(column / side), view.screenY((row + 1) / side)];
+    let [px, py] = [view.screenX(x), view.screenY(y)];
     while (pane.badges.some((other) => Math.hypot(other.px - px, other.py - py) < other.radius + radius)) px += radius;
     pane.badges.push({ px, py, radius, index });
     context.beginPath();
@@ -123,6 +122,22 @@ function edgesAround(squares, side) {
     if (!inside(column, row + 1)) edges.push([left, top, right, top]);
   }
   return edges;
+}
+
+/** The top left corner, [x, y] in the unit square, of the squares that hang together with the first. */
+function topLeft(squares, side) {
+  const left = new Set();
+  for (let i = 0; i < squares.length; i += 2) left.add(squares[i + 1] * side + squares[i]);
+  const found = [];
+  const next = squares.length > 0 ? [[squares[0], squares[1]]] : [];
+  while (next.length > 0) {
+    const [column, row] = next.pop();
+    if (column < 0 || column >= side || !left.delete(row * side + column)) continue;
+    found.push([column, row]);
+    next.push([column - 1, row], [column + 1, row], [column, row - 1], [column, row + 1]);
+  }
+  const [column, row] = found.reduce((best, one) => (one[1] > best[1] || (one[1] === best[1] && one[0] < best[0]) ? one : best), [0, -1]);
+  return [column / side, (row + 1) / side];
 }
 
 function strokeEdges(context, edges, view, ratio, theme, tone, open) {
