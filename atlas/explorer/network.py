@@ -14,6 +14,7 @@ from atlas.storage.atlas import Atlas
 from atlas.workshop import Located, Workshop
 
 Made = TypeVar("Made")
+POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 class NetworkHandler(DeskHandler):
@@ -30,6 +31,12 @@ class NetworkHandler(DeskHandler):
     async def aside(self, make: Callable[[], Made]) -> Made:
         """What `make` returns, run in a thread of its own."""
         return await asyncio.get_running_loop().run_in_executor(None, make)
+
+    def show(self, page: bytes) -> None:
+        """Answer with an HTML page that may run nothing and ask for nothing, whatever a picture is called."""
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", POLICY)
+        self.finish(page)
 
     async def ask(self, make: Callable[[], dict[str, Any]]) -> None:
         """Answer with what `make` returns, run aside: the network takes seconds."""

@@ -28,7 +28,7 @@ from atlas.explorer.figure import figure
 from atlas.explorer.handlers import HANDLERS, Desk, DeskHandler
 from atlas.explorer.header import page_header
 from atlas.explorer.network import HANDLERS as NETWORK_HANDLERS
-from atlas.explorer.views import ViewHandler
+from atlas.explorer.views import OwnViewHandler, ViewHandler
 from atlas.storage.atlas import Atlas
 from atlas.workshop import Workshop
 from atlas.workshop.client import LOOKING
@@ -155,7 +155,7 @@ def make_server(
     port = port or free_port(binding.address)
     access = Access(binding.token)
     desk = Desk(library, _hosts(binding, port), access, workshops)
-    answers: tuple[type[DeskHandler], ...] = (*HANDLERS, *NETWORK_HANDLERS, ViewHandler)
+    answers: tuple[type[DeskHandler], ...] = (*HANDLERS, *NETWORK_HANDLERS, ViewHandler, OwnViewHandler)
     patterns: list[Any] = [(one.PATTERN, one, {"desk": desk}) for one in answers]
     guard: dict[str, Any] = {}
     if access.needed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,12 +19,10 @@ from atlas.workshop.client import LOOKING
 
 VIEWS_NAME = "views"
 _KEPT = 16
-POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""The page may run nothing and ask for nothing, whatever a picture is called."""
 
 
 class Pages:
-    """The pages made last, by the atlas's token and the image."""
+    """The pages made last, by the atlas's token and the image; a visitor's own pictures count from -1 down."""
 
     def __init__(self) -> None:
         self._pages: OrderedDict[tuple[str, int], bytes] = OrderedDict()
@@ -46,6 +45,8 @@ class Pages:
 
 
 _PAGES = Pages()
+_OWN = itertools.count()
+_LONGEST_NAME = 200
 
 
 def chosen_views(atlas: Atlas, ids: Sequence[str], pipeline: str | Path | None, *, pictures: bool) -> tuple[int, ...]:
@@ -107,6 +108,31 @@ class ViewHandler(NetworkHandler):
         except AtlasError as error:
             self.send_error(500, reason_in_words=str(error))
         else:
-            self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.set_header("Content-Security-Policy", POLICY)
-            self.finish(body)
+            self.show(body)
+
+
+class OwnViewHandler(NetworkHandler):
+    """POST view/TOKEN/own?name=NAME with a picture: look inside it; GET view/TOKEN/own/N.html: its page, while kept."""
+
+    PATTERN = rf"/view/{TOKEN}/own(?:/([0-9]{{1,9}})\.html)?"
+
+    async def post(self, token: str, _number: str | None) -> None:
+        """Answer with the page's address once it is made, or with why not."""
+        picture, name = self.request.body, self.get_query_argument("name", "")[:_LONGEST_NAME]
+
+        def look() -> dict[str, Any]:
+            workshop, _ = self.workshop(token)
+            page = workshop.look(None, picture=picture, name=name)
+            number = next(_OWN)
+            _PAGES.put(token, -1 - number, page)
+            return {"page": f"view/{token}/own/{number}.html"}
+
+        await self.ask(look)
+
+    def get(self, token: str, number: str | None) -> None:
+        """Answer with a page that is still kept."""
+        page = None if number is None else _PAGES.get(token, -1 - int(number))
+        if page is None:
+            self.send_error(404)
+        else:
+            self.show(page)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from PIL import Image
+
+from atlas.datasets import decode
 from atlas.errors import DataError, PictureError
 from atlas.looking.page import to_html
 from atlas.looking.run import look_with
@@ -14,27 +17,37 @@ _ACROSS = 10
 
 
 def answer(bench: Bench, request: Message, progress: Progress) -> Message | None:
-    """The page of one image; None for other requests. Raises DataError for an image that is not there."""
+    """The page of one image; None for other requests. Raises DataError for one that is not there or no picture."""
     if not isinstance(request, LookRequest):
         return None
-    atlas, job = bench.atlas, bench.job
-    if not 0 <= request.image < len(atlas.images):
-        raise DataError(f"the atlas has images 0 to {len(atlas.images) - 1}, not {request.image}")
-    name = str(atlas.images.ids[request.image])
-    index = job.source.index_of(name)
-    try:
-        picture = job.source.read(index)
-    except PictureError as error:
-        raise DataError(f"'{name}' cannot be read: {error}") from error
-    label = job.source.entries()[index].label
+    title, picture, label = _opened(bench, request)
     found = look_with(
-        job,
+        bench.job,
         picture,
-        title=name,
-        label=job.source.classes[label] if label >= 0 else None,
+        title=title,
+        label=label,
         bench=bench,
-        layers=[layer.name for layer in atlas.layers],
+        layers=[layer.name for layer in bench.atlas.layers],
         across=_ACROSS,
         progress=progress,
     )
     return Looked(to_html(found).encode())
+
+
+def _opened(bench: Bench, request: LookRequest) -> tuple[str, Image.Image, str | None]:
+    """The picture with its name and its label's."""
+    atlas, source = bench.atlas, bench.job.source
+    if request.image is None:
+        try:
+            return request.name or "a picture", decode(request.picture), None
+        except PictureError as error:
+            raise DataError(f"this is no picture that can be read: {error}") from error
+    if not 0 <= request.image < len(atlas.images):
+        raise DataError(f"the atlas has images 0 to {len(atlas.images) - 1}, not {request.image}")
+    name = str(atlas.images.ids[request.image])
+    index = source.index_of(name)
+    label = source.entries()[index].label
+    try:
+        return name, source.read(index), source.classes[label] if label >= 0 else None
+    except PictureError as error:
+        raise DataError(f"'{name}' cannot be read: {error}") from error

@@ -115,9 +115,14 @@ class Workshop:
         assert isinstance(answer, Located)
         return answer
 
-    def look(self, image: int) -> bytes:
-        """The page of what the network makes of one of the atlas's images. Raises AtlasError; needs LOOKING."""
-        answer = self._ask(LookRequest(image))
+    def look(self, image: int | None, *, picture: bytes = b"", name: str = "") -> bytes:
+        """The page of what the network makes of one of the atlas's images, or of a picture that is none of them.
+
+        Needs LOOKING. Raises AtlasError, DataError for what is no picture.
+        """
+        if len(picture) > LARGEST_PICTURE:
+            raise DataError(f"the picture has {len(picture):,} bytes: the most is {LARGEST_PICTURE:,}")
+        answer = self._ask(LookRequest(image, picture, name))
         assert isinstance(answer, Looked)
         return answer.page
 

@@ -31,9 +31,14 @@ class LocateRequest:
 
 @dataclass(frozen=True)
 class LookRequest:
-    """Ask what the network makes of one of the atlas's images, by its row."""
+    """Ask what the network makes of one of the atlas's images, by its row, or of another picture.
 
-    image: int
+    image: None where `picture` is given, encoded, as it came, with the name that its page is to bear.
+    """
+
+    image: int | None
+    picture: bytes = b""
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from looking import EXPLORER, Settle, Visit
+from PIL import Image
 
 from atlas.errors import AtlasError
 from atlas.explorer import ServerHandle, export, start_server
@@ -34,9 +37,11 @@ def with_network(folder: Path) -> Iterator[ServerHandle]:
         yield handle
 
 
-def ask(served: ServerHandle, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+def ask(
+    served: ServerHandle, method: str, path: str, body: bytes = b"", **headers: str
+) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=240)
-    connection.request(method, path, b"" if method == "POST" else None, headers)
+    connection.request(method, path, body if method == "POST" else None, headers)
     answer = connection.getresponse()
     return answer.status, dict(answer.getheaders()), answer.read()
 
@@ -57,6 +62,21 @@ def test_an_images_page_is_made_and_may_do_nothing(folder: Path, with_network: S
     assert "error" in json.loads(ask(with_network, "POST", f"/view/{token}/48")[2])
     assert ask(with_network, "POST", "/view/0123456789abcdef/7")[0] == 404
     assert ask(with_network, "POST", f"/view/{token}/7", Origin="http://elsewhere.example")[0] == 403
+
+
+def test_a_picture_of_ones_own_has_a_page_too(folder: Path, with_network: ServerHandle) -> None:
+    token = Editions(folder / "tiny.atlas").newest()[0]
+    buffer = io.BytesIO()
+    Image.new("RGB", (90, 70), "orange").save(buffer, "PNG")
+    path = f"/view/{token}/own?name=" + quote("<script>alert(1)</script>.png")
+    status, _, body = ask(with_network, "POST", path, buffer.getvalue())
+    assert status == 200
+    status, headers, body = ask(with_network, "GET", "/" + json.loads(body)["page"])
+    assert (status, "sandbox" in headers["Content-Security-Policy"]) == (200, True)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;.png" in body.decode()
+    assert "<script" not in body.decode()
+    assert "no picture that can be read" in json.loads(ask(with_network, "POST", path, b"broken")[2])["error"]
+    assert ask(with_network, "GET", f"/view/{token}/own/999.html")[0] == 404
 
 
 def test_without_a_network_there_is_no_page(served: ServerHandle, planted: Atlas) -> None:

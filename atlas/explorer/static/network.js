@@ -106,6 +106,7 @@ class Network {
       h("p", { class: "id" }, file.name),
       frame,
       words,
+      ownViewElement(this.header, this, file),
       h("p", {}, `${counted(places.length, "position")} on ${this.header.layers[layer].name}; half of them have a sample within cosine ${middle.toFixed(2)}.`),
       bars.length > 0 ? h("section", {}, h("h3", {}, "What the network says"), h("div", { class: "bars" }, bars)) : "",
     ]);
