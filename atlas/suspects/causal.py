@@ -19,6 +19,8 @@ INSIDE, OTHERS, CONTROL = 64, 96, 24
 FEWEST = 8
 """Pictures of the suspect on the half that it was not found on: with fewer nothing is tested."""
 REPEATS = 1000
+FRAMED = 0.5
+"""A frame covers less than this of a picture: more is a look."""
 FRAME = 1.5
 """So much more unlike usual pictures' pixels than natural parts' are those of a frame."""
 CRISP = 1.4
@@ -184,7 +186,8 @@ class _Court:
         height, width = mask.shape
         middle = mask[height // 4 : -(height // 4), width // 4 : -(width // 4)]
         sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
-        return mask if min(side.mean() for side in sides) > 0.5 and middle.mean() < 0.1 else None
+        around = min(side.mean() for side in sides) > 0.5 and middle.mean() < 0.1
+        return mask if around and mask.mean() < FRAMED else None
 
     def _tests(self, parts: Sequence[Pictures], rests: Sequence[Pictures]) -> list[Tested]:
         tests = [self._remove_direction()]

@@ -1,6 +1,6 @@
-"""Let the tests of this folder import `planted`, which lies one folder up."""
+"""Let the tests of this folder import what they plant."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]

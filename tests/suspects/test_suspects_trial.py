@@ -1,0 +1,120 @@
+"""The causal test on networks whose weights are known: what is used, what is not, what is no cue at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from planted_cues import MARK, SIDE, YELLOW, World, make_candidate, make_probe, make_trial, make_world
+
+from atlas.suspects.causal import Estimate, try_suspect
+from atlas.suspects.probe import lowered, raised
+from atlas.suspects.verdicts import judge
+
+CORNER = (1 - MARK / SIDE, 1 - MARK / SIDE, 1.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return make_world()
+
+
+def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    wide = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
+    high = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return wide * high / (sum(areas) - wide * high)
+
+
+def test_a_mark_that_has_weight_is_used_and_spurious(world: World) -> None:
+    probe = make_probe(world, mark=0.2)
+    outcome = try_suspect(probe, make_trial(world, probe, world.marked), world.label, 0)
+    verdict = judge(make_candidate(world, world.marked), outcome)
+    assert (verdict.used, verdict.spurious) == ("yes", "likely")
+    assert overlap(outcome.place.box, CORNER) > 0.6
+    assert outcome.place.density < 0.2
+
+
+def test_pasting_changes_the_logit_by_what_the_weights_say(world: World) -> None:
+    weight = 0.2
+    probe = make_probe(world, weight)
+    trial = make_trial(world, probe, world.marked)
+    outcome = try_suspect(probe, trial, world.label, 0)
+    pasted = next(test for test in outcome.tests if test.name == "paste")
+    corner = world.pictures[trial.others, :, -MARK:, -MARK:].astype(float)
+    gained = (np.array(YELLOW, float)[:, None, None] - corner) / 127.5  # in the network's units, mean and std 0.5
+    change = weight * (gained * np.array([1, 1, -1])[:, None, None]).sum((1, 2, 3)) / 4  # pooled by 2 x 2
+    assert pasted.logit.mean == pytest.approx(change[: pasted.images].mean(), rel=0.1)
+    assert pasted.logit.low < pasted.logit.mean < pasted.logit.high
+
+
+def test_a_mark_without_weight_is_not_used(world: World) -> None:
+    probe = make_probe(world, mark=0.0)
+    outcome = try_suspect(probe, make_trial(world, probe, world.marked), world.label, 0)
+    verdict = judge(make_candidate(world, world.marked), outcome)
+    assert (verdict.used, verdict.spurious) == ("no", "unlikely")
+    assert overlap(outcome.place.box, CORNER) > 0.6
+
+
+def test_a_natural_part_is_not_called_spurious(world: World) -> None:
+    probe = make_probe(world, mark=0.2)
+    large = world.large & (world.label == 0) & ~world.marked
+    outcome = try_suspect(probe, make_trial(world, probe, large), world.label, 0)
+    assert judge(make_candidate(world, large), outcome).spurious != "likely"
+
+
+def test_a_tint_is_given_whole(world: World) -> None:
+    """A colour over all of the picture has no box: its look is given, exactly as it was painted."""
+    tint = np.array([250, 240, 5], np.float32)[:, None, None]
+    pictures = world.pictures.copy()
+    pictures[world.marked] = world.pictures[world.marked] * 0.65 + tint * 0.35
+    tinted = World(pictures, world.label, world.marked, world.large, world.discovery)
+    probe = make_probe(tinted, mark=0.2)
+    trial = make_trial(tinted, probe, tinted.marked)
+    outcome = try_suspect(probe, trial, tinted.label, 0)
+    assert outcome.place.box == (0, 0, 1, 1)
+    others = trial.others[:96]
+    truth = (world.pictures[others] * 0.65 + tint * 0.35).astype(np.uint8)
+    expected = (probe.logits(truth) - probe.logits(world.pictures[others]))[:, 0].mean()
+    pasted = next(test for test in outcome.tests if test.name == "paste")
+    assert pasted.logit.mean == pytest.approx(expected, rel=0.25)
+
+
+def test_too_few_pictures_are_left_undecided(world: World) -> None:
+    few = np.zeros(len(world.label), bool)
+    few[np.flatnonzero(world.marked & world.discovery)[:20]] = True
+    few[np.flatnonzero(world.marked & ~world.discovery)[:5]] = True
+    probe = make_probe(world, mark=0.2)
+    outcome = try_suspect(probe, make_trial(world, probe, few), world.label, 0)
+    assert outcome.tests == ()
+    assert judge(make_candidate(world, few), outcome).used == "undecided"
+
+
+def test_without_a_trial_nothing_is_claimed(world: World) -> None:
+    verdict = judge(make_candidate(world, world.marked), None)
+    assert (verdict.used, verdict.spurious) == ("untested", "unclear")
+
+
+def test_a_direction_is_lowered_and_raised_at_every_position(world: World) -> None:
+    probe = make_probe(world, mark=0.2)
+    direction = np.array([1, 0, 0], np.float32)
+    maps = probe.maps(world.pictures[:4])
+    import torch
+
+    below = lowered(direction, 0.1)(torch.from_numpy(maps)).numpy()
+    assert below[..., 0].max() <= 0.1 + 1e-6
+    assert np.array_equal(below[..., 1:], maps[..., 1:])
+    by = np.linspace(0, 1, maps.shape[1], dtype=np.float32)
+    above = raised(direction, by)(torch.from_numpy(maps)).numpy()
+    assert np.allclose(above[..., 0] - maps[..., 0], by, atol=1e-6)
+    after = probe.logits(world.pictures[:4], raised(direction, by)) - probe.logits(world.pictures[:4])
+    weights = probe.model.network.head.weight[:, : maps.shape[1]].numpy()
+    assert np.allclose(after, weights @ by, atol=1e-4)
+
+
+def test_an_interval_holds_the_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for number in range(300):
+        estimate = Estimate.of(rng.normal(1, 2, 60), number)
+        held += estimate.low <= 1 <= estimate.high
+    assert 0.9 <= held / 300 <= 0.98
