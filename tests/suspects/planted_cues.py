@@ -51,7 +51,8 @@ class World:
     discovery: NDArray[np.bool_]
 
 
-def make_world(images: int = 480, seed: int = 0) -> World:
+def make_world(images: int = 480, seed: int = 0, *, painted: bool = True) -> World:
+    """Pictures of both classes; without `painted` the marked ones lack their mark."""
     rng = np.random.default_rng(seed)
     label = np.arange(images) % 2
     large = rng.random(images) < 0.3
@@ -62,7 +63,7 @@ def make_world(images: int = 480, seed: int = 0) -> World:
         y, x = SIDE // 2 + rng.integers(-1, 2, 2)
         colour = np.array([230, 40, 40] if of_class == 0 else [40, 40, 230], np.uint8)
         picture[:, y - half : y + half, x - half : x + half] = colour[:, None, None]
-        if has_mark:
+        if has_mark and painted:
             picture[:, -MARK:, -MARK:] = np.array(YELLOW, np.uint8)[:, None, None]
     return World(pictures, label, marked, large, rng.random(images) < 0.5)
 

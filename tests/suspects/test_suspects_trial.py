@@ -62,8 +62,9 @@ def test_a_natural_part_is_not_called_spurious(world: World) -> None:
     assert judge(make_candidate(world, large), outcome).spurious != "likely"
 
 
-def test_a_tint_is_given_whole(world: World) -> None:
+def test_a_tint_is_given_whole() -> None:
     """A colour over all of the picture has no box: its look is given, exactly as it was painted."""
+    world = make_world(painted=False)
     tint = np.array([250, 240, 5], np.float32)[:, None, None]
     pictures = world.pictures.copy()
     pictures[world.marked] = world.pictures[world.marked] * 0.65 + tint * 0.35
