@@ -93,6 +93,14 @@ ENTRIES: dict[str, Entry] = {
         "groups tried.",
         "Benjamini and Hochberg 1995",
     ),
+    "suspect_figures": Entry(
+        "Figures of a suspect",
+        "size: its pictures. purity: those of them that carry the label most of them carry. share of class: those, of "
+        "the label's pictures. accuracy gap, confidence gap: of them, less that of the label's other pictures. pull: of "
+        "other labels' pictures, how many more are taken for the fed class if they belong. effect: its mean effect on "
+        "the fed class's logit, less that of the label's other pictures. In brackets 95 % intervals over pictures.",
+        "Newcombe 1998 (shares), Welch 1947 (means)",
+    ),
     "causal": Entry(
         "Causal test",
         "The suspected cue is taken out of its pictures (its direction projected out of the layer, its box "

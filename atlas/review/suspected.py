@@ -16,6 +16,7 @@ from atlas.storage import Atlas
 from atlas.storage.suspects import Suspects
 
 _SHOWN = 8
+_EXPLAINED = ("size", "purity", "share_of_class", "accuracy_gap", "confidence_gap", "pull", "effect")
 _SAID = {"cue": "a cue", "fine": "fine", "unsure": "unsure"}
 
 
@@ -79,7 +80,7 @@ def _suspect(
     inside = _row(atlas, one["images"], one["boxes"], "members, the most typical first; the box is where the cue lies")
     return (
         f"<article>{title}<p>{say(one['text'])}</p>{verdicts}{said}{inside}{usual}"
-        f"<div class='tested'>{chart}{_icons(found, one)}</div>{_figures(one)}</article>"
+        f"<div class='tested'>{chart}{_icons(found, one)}</div>{_figures(one, terms)}</article>"
     )
 
 
@@ -110,15 +111,18 @@ def _icons(found: Suspects, one: Mapping[str, Any]) -> str:
     return f"<div class='icons'>{''.join(shown)}</div>" if shown else ""
 
 
-def _figures(one: Mapping[str, Any]) -> str:
+def _figures(one: Mapping[str, Any], terms: Terms) -> str:
+    """Those figures that are explained; suspects.json holds what else was computed."""
     figures: dict[str, float] = dict(one["figures"])
     parts = []
-    for name, value in figures.items():
-        if name.endswith(("_low", "_high")):
+    for name in _EXPLAINED:
+        if name not in figures:
             continue
+        value = figures[name]
         words = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
         low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
         if low is not None and high is not None:
             words += f" ({low:.3g} to {high:.3g})"
         parts.append(f"{say(name.replace('_', ' '))} {words}")
-    return f"<p class='small'>{'; '.join(parts)}.</p>" if parts else ""
+    link = terms("suspect_figures", "Figures")
+    return f"<p class='small'>{link}: {'; '.join(parts)}.</p>" if parts else ""

@@ -194,7 +194,7 @@ def test_every_term_that_is_used_is_explained(atlas: Path) -> None:
 
     suspects_section(open_atlas(atlas), read_suspects(atlas), Marks(), terms)
     said = terms.section()
-    assert set(terms.used) == {"suspect", "used", "spurious", "suspect_p", "causal"}
+    assert set(terms.used) == {"suspect", "used", "spurious", "suspect_p", "causal", "suspect_figures"}
     assert [key for key in ENTRIES if f'id="how-{key}"' in said] == [key for key in ENTRIES if key in terms.used]
     with pytest.raises(KeyError):
         terms("no such figure")
