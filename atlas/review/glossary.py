@@ -96,7 +96,7 @@ ENTRIES: dict[str, Entry] = {
     "suspect_figures": Entry(
         "Figures of a suspect",
         "size: its pictures. purity: those of them that carry the label most of them carry. share of class: those, of "
-        "the label's pictures. accuracy gap, confidence gap: of them, less that of the label's other pictures. pull: of "
+        "the label's pictures. accuracy gap, confidence gap: of them, less that of the label's others. pull: of "
         "other labels' pictures, how many more are taken for the fed class if they belong. effect: its mean effect on "
         "the fed class's logit, less that of the label's other pictures. In brackets 95 % intervals over pictures.",
         "Newcombe 1998 (shares), Welch 1947 (means)",
