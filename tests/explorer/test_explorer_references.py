@@ -1,4 +1,4 @@
-"""Four views beside pictures of how they should look, kept in references/.
+"""Six views beside pictures of how they should look, kept in references/.
 
 Compared by blocks of 16 pixels: a block differs when its mean colour does by more than a tenth, so that another font,
 which moves strokes about, changes few blocks, and another layout, theme or palette changes many. A change that is meant
@@ -19,7 +19,9 @@ import pytest
 from looking import FRAME, Settle, Visit
 from PIL import Image, ImageChops
 
-from atlas.explorer import ServerHandle
+from atlas.explorer import ServerHandle, start_server
+from atlas.storage.atlas import Atlas
+from atlas.storage.suspects import read_suspects
 
 pytestmark = pytest.mark.browser
 
@@ -33,18 +35,35 @@ VIEWS = {
     "light": ("names=off&level=0", "light"),
     "dark": ("names=off&samples=over&colour=correct&show=pictures", "dark"),
     "panel": ("names=off&cell=0,6,4&colour=effect&effect=0", "light"),
+    "suspects": ("names=off&layer=1", "light"),
+    "suspect": ("names=off&layer=1&suspect=FIRST", "dark"),
     "two": ("names=off&beside=1&size=full&region=7000,3500,9500,3500,9500,6500,7000,6500", "light"),
 }
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_view_looks_as_it_did(visit: Visit, served: ServerHandle, settle: Settle, tmp_path: Path, view: str) -> None:
+def test_a_view_looks_as_it_did(
+    visit: Visit, served: ServerHandle, suspected: Atlas, settle: Settle, tmp_path: Path, view: str
+) -> None:
     address, scheme = VIEWS[view]
-    page = visit(f"{served.url}#{address}", color_scheme=scheme)
+    if view.startswith("suspect"):
+        found = read_suspects(suspected)
+        assert found is not None
+        with start_server(suspected) as handle:
+            page = visit(f"{handle.url}#{address.replace('FIRST', found.listed[0]['id'])}", color_scheme=scheme)
+            compare(page, settle, tmp_path, view)
+    else:
+        compare(visit(f"{served.url}#{address}", color_scheme=scheme), settle, tmp_path, view)
+
+
+def compare(page: Any, settle: Settle, tmp_path: Path, view: str) -> None:
+    """Hold what a page shows against its reference."""
     page.wait_for_timeout(400)
     settle(page)
     if view == "panel":
         page.locator(".patch img[src]").nth(15).wait_for()
+    if view == "suspect":
+        page.locator(".suspect-panel .verdict").first.wait_for()
     page.wait_for_timeout(400)
     shot, reference = taken(page), REFERENCES / f"{view}.jpg"
     if os.environ.get("ATLAS_RENEW_REFERENCES"):
