@@ -106,7 +106,7 @@ def _suspicion(found: Review) -> str:
         return "Spurious cues were looked for, and none stood out."
     likely = [one for one in listed if one["spurious"] == "likely" and one["used"] == "yes"]
     judged = sum(one["id"] in found.marks.suspects for one in listed)
-    words = f"{counted(len(listed), 'suspect')}, {len(likely)} used by the network and likely spurious"
+    words = f"{counted(len(listed), 'suspect')}, {len(likely) or 'none'} both used by the network and likely spurious"
     if likely:
         words += f" (the first feeds “{likely[0].get('feeds_name') or 'no class'}”)"
     tested = "" if found.suspects.document["tested"] else "; none was tested causally"
