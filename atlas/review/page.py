@@ -91,10 +91,9 @@ def _glance(found: Review) -> str:
             "nearest: read groups on it as hints, and the figures as evidence."
         )
     if found.diff is not None and not found.diff.same:
-        changes = len(found.diff.changes)
-        said.append(
-            f"Against {found.diff.document['networks'][-1]['title']}: {counted(changes, 'change')} beyond chance."
-        )
+        changes = counted(len(found.diff.changes), "change")
+        titles = [network["title"] for network in found.diff.document["networks"]]
+        said.append(f"Between {titles[0]} and {titles[-1]}: {changes} beyond chance.")
     return "".join(f"<li>{say(sentence)}</li>" for sentence in said)
 
 

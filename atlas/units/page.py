@@ -192,7 +192,7 @@ svg {{ width: 100%; }} rect {{ fill: color-mix(in srgb, CanvasText 45%, Canvas);
 svg text {{ font-size: 11px; fill: color-mix(in srgb, CanvasText 70%, Canvas); }}
 dl {{ margin: 0; font-size: .84rem; }} dt {{ font-weight: 600; }} dd {{ margin: 0 0 .45rem; overflow-wrap: anywhere; }}
 i {{ font-style: normal; font-variant-numeric: tabular-nums; color: color-mix(in srgb, CanvasText 65%, Canvas); }}
-@media (max-width: 60rem) {{ section {{ grid-template-columns: 2.4rem minmax(0, 1fr) minmax(0, 1fr); }}
+@media screen and (max-width: 60rem) {{ section {{ grid-template-columns: 2.4rem minmax(0, 1fr) minmax(0, 1fr); }}
   svg {{ max-width: 20rem; }}
   section > :nth-child(n+4) {{ grid-column: 2 / -1; }} }}
 @media print {{ body {{ margin: 0; max-width: none; font-size: 10px; }} nav {{ display: none; }}
