@@ -6,7 +6,7 @@ const TESTED = {
   blur: "cue blurred",
   inpaint: "cue painted over",
   paste: "cue pasted on others",
-  add_direction: "direction added to others",
+  add_direction: "direction added",
 };
 const CAUSAL = { width: 320, left: 138, right: 10, row: 30, top: 6, axis: 16 };
 
