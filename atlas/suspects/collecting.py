@@ -28,6 +28,7 @@ TILES = 8
 EFFECTS = 100
 """Classes up to which the effect of every tile on every class is computed."""
 READERS = 4
+LARGEST = 65504  # of float16, as in a store
 
 
 def stored_samples(subject: Subject) -> Samples:
@@ -64,8 +65,7 @@ def dense_samples(subject: Subject, memory: float, kept: Path, progress: Progres
         arrays = read_arrays(kept, [*names, "effects"])
     else:
         arrays = _run(subject, sides, progress)
-        write_arrays(kept, {name: array.astype(np.float16) for name, array in arrays.items()})
-        arrays = {name: array.astype(np.float16) for name, array in arrays.items()}  # as when read again
+        write_arrays(kept, arrays)
     found = []
     for number, (high, wide) in enumerate(sides):
         rows, pooled, peak = (arrays[f"{number}/{name}"].astype(np.float32) for name in ("rows", "pooled", "peak"))
@@ -111,10 +111,10 @@ def _sides(subject: Subject, memory: float) -> list[tuple[int, int]]:
     return found
 
 
-def _run(subject: Subject, sides: Sequence[tuple[int, int]], progress: Progress) -> dict[str, NDArray[np.float32]]:
+def _run(subject: Subject, sides: Sequence[tuple[int, int]], progress: Progress) -> dict[str, NDArray[np.float16]]:
     images = len(subject.store)
     names = [f"{number}/{name}" for number in range(len(sides)) for name in ("rows", "pooled", "peak")]
-    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in [*names, "effects"]}
+    parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in [*names, "effects"]}
     probe = subject.probes[-1]
     with_effects = len(subject.store.outputs) <= EFFECTS
     progress("activations", 0, images)
@@ -124,9 +124,9 @@ def _run(subject: Subject, sides: Sequence[tuple[int, int]], progress: Progress)
             pictures = torch.from_numpy(np.stack(list(readers.map(probe.read, numbers))))
             batch = probe.model.preprocess.normalise(pictures.to(probe.model.device))
             for name, values in _seen(subject, sides, batch, with_effects).items():
-                parts[name].append(values)
+                parts[name].append(np.clip(values, -LARGEST, LARGEST).astype(np.float16))
             progress("activations", numbers.stop, images)
-    empty = np.empty((0, 0), np.float32)
+    empty = np.empty((0, 0), np.float16)
     return {name: np.concatenate(some) if some else empty for name, some in parts.items()}
 
 

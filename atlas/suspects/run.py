@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -127,6 +128,8 @@ def _search(search: Search, progress: Progress) -> Suspects:
     }
     found = write_suspects(subject.atlas.path, document, _arrays(subject, candidates), pictures)
     shutil.rmtree(work, ignore_errors=True)
+    with contextlib.suppress(OSError):  # a build keeps its icons there
+        work.parent.rmdir()
     return found
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from atlas.datasets import ImageSource
 from atlas.errors import DataError, StoreError
 from atlas.job import Job, open_job
-from atlas.models import layer_shapes, layer_table
+from atlas.models import Model, layer_shapes, layer_table, resolve_device
 from atlas.models.capture import Tap
 from atlas.records import LayerShape
 from atlas.storage import ActivationStore, Atlas, open_atlas
@@ -132,7 +132,8 @@ def _with_network(subject: Subject, pipeline: Path) -> Subject:
 
 def _probes(subject: Subject, job: Job) -> tuple[Probe, ...]:
     """The network at an early, a middle and the atlas's own layer: colours show early, marks late."""
-    model, source, own = job.model, job.source, subject.layer.name
+    model = job.model.to(resolve_device(job.config.run.device))
+    source, own = job.source, subject.layer.name
     size = model.preprocess.input_shape
     if size is None:
         raise DataError(
@@ -146,16 +147,16 @@ def _probes(subject: Subject, job: Job) -> tuple[Probe, ...]:
         return model.preprocess.picture(source.read(index[image]))
 
     shape = layer_shapes(model, [own], size, tap=tap)[own]
-    earlier = _earlier(job, own, shape, size)
+    earlier = _earlier(model, own, shape, size)
     shapes = layer_shapes(model, earlier, size) if earlier else {}
     others = tuple(Probe(model, name, shapes[name], read) for name in earlier)
     return (*others, Probe(model, own, shape, read, tap))
 
 
-def _earlier(job: Job, own: str, shape: LayerShape, size: tuple[int, int, int]) -> list[str]:
+def _earlier(model: Model, own: str, shape: LayerShape, size: tuple[int, int, int]) -> list[str]:
     """At most two layers before the atlas's own: of its siblings the last of each size of map, else evenly spread."""
     depth, place = own.count("."), own.partition("#")[0]
-    rows = [row for row in layer_table(job.model, size) if row.shape is not None and row.name.count(".") == depth]
+    rows = [row for row in layer_table(model, size) if row.shape is not None and row.name.count(".") == depth]
     names = [row.name for row in rows]
     if place not in names:
         return []
