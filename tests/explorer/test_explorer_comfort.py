@@ -99,6 +99,32 @@ def test_names_keep_off_the_suspects_numbers(visit: Visit, suspected: Atlas, set
         assert text not in left
 
 
+def test_names_keep_off_what_stands_over_the_map(visit: Visit, served: ServerHandle, settle: Settle) -> None:
+    page = visit(f"{served.url}#beside=1", names=True)
+    boxes = f"""() => {EXPLORER}.panes.map((pane) => {{
+        const root = {EXPLORER}.plot.el, outer = root.getBoundingClientRect(), {{ left, top }} = pane.view.frame;
+        const over = root.shadowRoot.querySelectorAll(".level-line, .tools, .zoom, .minimap");
+        const seen = [...over].map((one) => one.getBoundingClientRect()).filter((box) => box.width > 0);
+        const inFrame = (box) => [box.left - outer.left - left, box.top - outer.top - top, box.width, box.height];
+        return {{ names: pane.names, boxes: seen.map(inFrame) }};
+    }})"""
+    found = 0
+    for x, y, scale in ((0.5, 0.5, 700), (0.62, 0.3, 1000), (0.35, 0.75, 1000), (0.5, 0.2, 1400), (0.8, 0.4, 1400)):
+        page.evaluate(f"{EXPLORER}.panes.forEach((pane) => pane.view.show({{ x: {x}, y: {y}, scale: {scale} }}))")
+        page.wait_for_timeout(500)
+        settle_soon(page, settle)
+        for told in page.evaluate(boxes):
+            found += len(told["names"])
+            for name in told["names"]:
+                for left, top, width, height in told["boxes"]:
+                    apart = max(
+                        abs(name["px"] - left - width / 2) - (name["width"] + width) / 2,
+                        abs(name["py"] - top - height / 2) - (name["height"] + height) / 2,
+                    )
+                    assert apart >= -1, (name, left, top)
+    assert found > 10
+
+
 def test_many_regions_are_searched(visit: Visit, planted: Atlas, tmp_path: Path) -> None:
     shutil.copytree(planted.path, tmp_path / "own.atlas")
     region = {"note": "", "layer": "layer1", "address": "layer=1", "outlines": [[[0, 0], [1, 0], [1, 1]]]}

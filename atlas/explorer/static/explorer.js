@@ -12,6 +12,7 @@ class Explorer {
     this.address = new AddressBar(header, (text) => this.goTo(readAddress(text, header, this.first)));
     const wanted = readAddress(this.address.usable ? this.address.text : "", header, this.first);
     this.state = { ...wanted.state, first: this.first };
+    this.standing = [];
     this.selectedSamples = null; // columns of the samples in the region, null while they are on their way
     this.shards = new Shards({ home: header.home, asks: header.asks, token: header.token, inline, changed: (key) => this._shardChanged(key) });
     this.tiles = new TileLayer(header, this.shards, () => this._shardChanged("decoded"));
@@ -82,7 +83,22 @@ class Explorer {
     if (this.network) this.over.append(this.network.input);
     const resized = new ResizeObserver(() => this._fit());
     for (const part of [this.plot.el, head, status, this.panel.element, this.walk.element]) resized.observe(part);
+    const shown = new ResizeObserver(() => this._stand());
+    for (const part of this._overMap()) shown.observe(part);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.set({}));
+  }
+
+  /** Elements that stand over the maps: tools, levels, the small map. */
+  _overMap() {
+    return this.over.querySelectorAll(".level-line, .tools, .zoom, .minimap");
+  }
+
+  /** Look where they are, {x, y, width, height} in CSS pixels of the figure: asked in every frame it would cost layouts. */
+  _stand() {
+    const outer = this.plot.el.getBoundingClientRect();
+    const boxes = [...this._overMap()].map((part) => part.getBoundingClientRect()).filter(({ width }) => width > 0);
+    this.standing = boxes.map(({ left, top, width, height }) => ({ x: left - outer.left, y: top - outer.top, width, height }));
+    this.repaint();
   }
 
   /** The first view is Bokeh's ranges in its frame, the second has ranges of its own in the box that is left for it. */
@@ -121,7 +137,7 @@ class Explorer {
     if (changed.length > 0) figure.setv(Object.fromEntries(changed));
     this.view.fitFrame();
     if (this.links.isOpen) this._fitBeside();
-    this.repaint();
+    this._stand();
   }
 
   _fitBeside() {

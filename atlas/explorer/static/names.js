@@ -45,10 +45,9 @@ function placesOfNames(points, header, side, [left, right, bottom, top]) {
 }
 
 /** Each class's first place in view, those that find room, greedily: [{text, px, py, width, height}] in CSS pixels, middles.
- * badges: discs {px, py, radius} to keep off. */
-function fittingNames(places, view, measure, height, badges = []) {
+ * kept: boxes of the same form to keep off. */
+function fittingNames(places, view, measure, height, kept) {
   const taken = [];
-  const discs = badges.map(({ px, py, radius }) => ({ px, py, width: 2 * radius, height: 2 * radius }));
   const named = new Set();
   for (const { name, x, y } of places) {
     if (taken.length >= MOST_NAMES) break;
@@ -60,7 +59,7 @@ function fittingNames(places, view, measure, height, badges = []) {
     named.add(name);
     const px = Math.min(Math.max(at, width / 2 + 4), wide - width / 2 - 4);
     const py = Math.min(Math.max(from, height / 2 + 4), high - height / 2 - 4);
-    const free = [...taken, ...discs].every((other) => Math.abs(other.px - px) > (other.width + width) / 2 || Math.abs(other.py - py) > (other.height + height) / 2);
+    const free = [...taken, ...kept].every((other) => Math.abs(other.px - px) > (other.width + width) / 2 || Math.abs(other.py - py) > (other.height + height) / 2);
     if (free) taken.push({ text, px, py, width, height });
   }
   return taken;

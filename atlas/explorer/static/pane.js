@@ -217,8 +217,16 @@ class Pane {
     const context = this.lines.getContext("2d");
     const height = 1.35 * this.theme.em;
     context.font = `600 ${height * 0.68}px system-ui, sans-serif`;
-    this.names = fittingNames(this.namePlaces, view, (text) => context.measureText(text).width, height, this.badges);
+    this.names = fittingNames(this.namePlaces, view, (text) => context.measureText(text).width, height, this._keptFree());
     return this.names;
+  }
+
+  /** Boxes that names keep off, in CSS pixels of the frame: the suspects' numbers, and what stands over the map. */
+  _keptFree() {
+    const { left, top } = this.view.frame;
+    const numbers = this.badges.map(({ px, py, radius }) => ({ px, py, width: 2 * radius, height: 2 * radius }));
+    const over = this.explorer.standing.map(({ x, y, width, height }) => ({ px: x + width / 2 - left, py: y + height / 2 - top, width, height }));
+    return [...numbers, ...over];
   }
 
   stroke(context, outline, ratio, closed) {
