@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class Pages:
 
 
 _PAGES = Pages()
-_OWN = itertools.count()
+_NUMBERS = 10**9  # a visitor's picture is found by a number that nobody else can guess
 _LONGEST_NAME = 200
 
 
@@ -123,7 +123,7 @@ class OwnViewHandler(NetworkHandler):
         def look() -> dict[str, Any]:
             workshop, _ = self.workshop(token)
             page = workshop.look(None, picture=picture, name=name)
-            number = next(_OWN)
+            number = secrets.randbelow(_NUMBERS)
             _PAGES.put(token, -1 - number, page)
             return {"page": f"view/{token}/own/{number}.html"}
 

@@ -76,7 +76,7 @@ def test_a_picture_of_ones_own_has_a_page_too(folder: Path, with_network: Server
     assert "&lt;script&gt;alert(1)&lt;/script&gt;.png" in body.decode()
     assert "<script" not in body.decode()
     assert "no picture that can be read" in json.loads(ask(with_network, "POST", path, b"broken")[2])["error"]
-    assert ask(with_network, "GET", f"/view/{token}/own/999.html")[0] == 404
+    assert ask(with_network, "GET", f"/view/{token}/own/999999999.html")[0] == 404
 
 
 def test_without_a_network_there_is_no_page(served: ServerHandle, planted: Atlas) -> None:
