@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.suspects.edits import Mask, blurred, filled, given_look, look_of, pasted, replaced
+from atlas.suspects.edits import Mask, blurred, filled, frame_of, given_look, look_of, pasted, replaced
 from atlas.suspects.natural import Part
 from atlas.suspects.places import Place, class_answer, find_place
 from atlas.suspects.probe import Change, Pictures, Probe, lowered, raised
@@ -19,10 +19,6 @@ INSIDE, OTHERS, CONTROL = 64, 96, 24
 FEWEST = 8
 """Pictures of the suspect on the half that it was not found on: with fewer nothing is tested."""
 REPEATS = 1000
-FRAMED = 0.5
-"""A frame covers less than this of a picture: more is a look."""
-FRAME = 1.5
-"""So much more unlike usual pictures' pixels than natural parts' are those of a frame."""
 CRISP = 1.4
 """So much crisper than any natural part's must a mean picture be to tell a place."""
 PLAIN = 0.93
@@ -133,7 +129,7 @@ class _Court:
         self.natural = tuple(float(crispness(one, rest).max()) for one, rest in zip(parts, rests, strict=True))
         crisp = float(self.crisp.max())
         if min(len(self.held), len(self.others), len(self.trial.held_usual)) < FEWEST or not self.parts:
-            place = self._place(parts, rests, plain=False)
+            place = self._place(plain=False)
             return Outcome(place, (), np.nan, np.nan, np.nan, crisp, np.nan, self.natural, ())
         self.held_pictures = self.probe.pictures(self.held)
         self.held_logits, self.other_logits = (self.probe.logits(x) for x in (self.held_pictures, self.other_pictures))
@@ -142,7 +138,7 @@ class _Court:
         usual = self.probe.pictures(self.trial.held_usual[:INSIDE])
         known = self.probe.logits(usual).argmax(axis=1) == self.labels[self.trial.held_usual[:INSIDE]]
         plain = plainness(self.found, self.usual, self.held_pictures, usual)
-        self.place = self._place(parts, rests, plain=plain >= PLAIN)
+        self.place = self._place(plain=plain >= PLAIN)
         tests = self._tests(parts, rests)
         before = float((self.held_logits.argmax(axis=1) == self.labels[self.held]).mean())
         return Outcome(
@@ -160,11 +156,11 @@ class _Court:
             ),
         )
 
-    def _place(self, parts: Sequence[Pictures], rests: Sequence[Pictures], *, plain: bool) -> Place:
+    def _place(self, *, plain: bool) -> Place:
         """By the pixels where these tell: a mark that all members have, a frame, a look of the whole picture."""
         most = max(self.natural, default=np.inf)
         marked = self.crisp.max() >= CRISP * most
-        frame = self._frame(parts, rests) if plain else None
+        frame = frame_of(replaced(self.found, self.usual)) if plain else None
         # Half of what natural parts reach is no mark: it is taken out before the mark is cut around.
         answer = (self.crisp - most / 2).clip(min=0) if marked and frame is None else None
         trial = self.trial
@@ -178,16 +174,6 @@ class _Court:
             frame,
             everywhere=plain and not marked,
         )
-
-    def _frame(self, parts: Sequence[Pictures], rests: Sequence[Pictures]) -> Mask | None:
-        """Pixels that are unlike the usual ones all around a picture, but not in its middle; None without any."""
-        natural = [float(np.quantile(replaced(one, rest), 0.99)) for one, rest in zip(parts, rests, strict=True)]
-        mask = replaced(self.found, self.usual) > FRAME * max(natural)
-        height, width = mask.shape
-        middle = mask[height // 4 : -(height // 4), width // 4 : -(width // 4)]
-        sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
-        around = min(side.mean() for side in sides) > 0.5 and middle.mean() < 0.1
-        return mask if around and mask.mean() < FRAMED else None
 
     def _tests(self, parts: Sequence[Pictures], rests: Sequence[Pictures]) -> list[Tested]:
         tests = [self._remove_direction()]

@@ -14,6 +14,8 @@ Mask = NDArray[np.bool_]
 """The pixels of a picture that are changed: (height, width)."""
 Edit = Callable[[NDArray[np.float32], Mask], NDArray[np.float32]]
 
+FRAMED = 4.0
+"""So many times as unlike as the middle is every side of a frame."""
 RIM = 0.03
 """Of a picture's side: a feather of so much around what is blurred or filled, so that no new edge is made."""
 
@@ -100,6 +102,28 @@ def replaced(members: Pictures, usual: Pictures) -> NDArray[np.float64]:
     means = np.square(inside.mean(axis=0) - outside.mean(axis=0)) / (spreads[0] + spreads[1])
     found: NDArray[np.float64] = (means + np.square(np.log(spreads[0] / spreads[1]) / 2)).mean(axis=0)
     return found
+
+
+def frame_of(unlike: NDArray[np.float64]) -> Mask | None:
+    """The frame that pixels around a picture make where they are unlike and its middle is not; None without any.
+
+    unlike: as `replaced` gives it. Of planted frames every side is 8 times as unlike as the middle or more, of tints
+    at most 1.5 times.
+    """
+    height, width = unlike.shape
+    middle = float(np.median(unlike[height // 4 : -(height // 4), width // 4 : -(width // 4)]))
+
+    def least(ring: int) -> float:
+        inner = unlike[ring : height - ring, ring : width - ring]
+        return min(float(np.median(side)) for side in (inner[0], inner[-1], inner[:, 0], inner[:, -1]))
+
+    if least(0) < FRAMED * middle:
+        return None
+    bound = np.sqrt(least(0) * max(middle, 1e-6))
+    wide = next((ring for ring in range(min(height, width) // 5) if least(ring) < bound), min(height, width) // 5)
+    mask = np.ones(unlike.shape, bool)
+    mask[wide : height - wide, wide : width - wide] = False
+    return mask
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlas.suspects.edits import blurred, filled, given_look, look_of, pasted, replaced
+from atlas.suspects.edits import blurred, filled, frame_of, given_look, look_of, pasted, replaced
 from atlas.suspects.places import mask_of
 from atlas.suspects.sameness import crispness, plainness
 
@@ -99,3 +99,18 @@ def test_pixels_that_stand_for_a_frame_are_unlike() -> None:
     members[:, :, :2] = 240
     unlike = replaced(members, usual)
     assert unlike[:2].min() > 5 * np.quantile(unlike[2:], 0.99)
+
+
+def test_a_striped_frame_is_cut_as_wide_as_it_is_and_a_tint_is_none() -> None:
+    usual, members, tinted = noise(60), noise(60, 1), noise(60, 2)
+    rng = np.random.default_rng(0)
+    down, across = np.indices((SIDE, SIDE))
+    frame = np.minimum(np.minimum(down, across), np.minimum(SIDE - 1 - down, SIDE - 1 - across)) < 3
+    for picture in members:
+        stripes = ((down + across + rng.integers(0, 8)) // 4) % 2 == 0
+        picture[:, frame & stripes], picture[:, frame & ~stripes] = 20, 235
+    found = frame_of(replaced(members, usual))
+    assert found is not None
+    assert np.array_equal(found, frame)
+    assert frame_of(replaced((tinted * 0.7 + 60).astype(np.uint8), usual)) is None
+    assert frame_of(replaced(noise(60, 3), usual)) is None
