@@ -13,6 +13,7 @@ from atlas.findings.suspect_candidates import Candidate, Samples
 from atlas.suspects.causal import Estimate, Outcome, Tested
 from atlas.suspects.places import WHOLE, Box, Place, in_picture
 from atlas.suspects.probe import Probe
+from atlas.suspects.sources import Source, common_source
 from atlas.suspects.subject import Subject
 from atlas.suspects.verdicts import Verdict, judge
 
@@ -36,6 +37,10 @@ def row_of(
     images = [int(image) for image in candidate.images]
     box, boxes = _boxes(subject, samples, candidate, outcome)
     figures = _figures(candidate, outcome)
+    of_label = [image for image in images if subject.label[image] == candidate.label]
+    source = common_source([subject.ids[image] for image in of_label], [subject.ids[int(i)] for i in candidate.usual])
+    if source is not None:
+        figures |= {"source": round(source.inside, 4), "source_usual": round(source.outside, 4)}
     outputs = subject.store.outputs if subject.store.aligned else subject.classes
     return {
         "kind": candidate.kind,
@@ -56,7 +61,7 @@ def row_of(
         "used": verdict.used,
         "why_used": verdict.why_used,
         "spurious": verdict.spurious,
-        "why_spurious": verdict.why_spurious,
+        "why_spurious": verdict.why_spurious + _from(source),
         "text": _text(subject, candidate, box, figures, verdict),
         "icons": {"inside": None, "outside": None},
         "cue": None,
@@ -65,6 +70,15 @@ def row_of(
 
 def _name(names: Sequence[str], index: int) -> str | None:
     return names[index] if 0 <= index < len(names) else None
+
+
+def _from(source: Source | None) -> str:
+    if source is None:
+        return ""
+    return (
+        f" {source.inside:.0%} of its pictures have '{source.text}' in their ids, {source.outside:.0%} of the class's "
+        "others: they may come from one source."
+    )
 
 
 def _figures(candidate: Candidate, outcome: Outcome | None) -> dict[str, float]:

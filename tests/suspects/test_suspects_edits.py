@@ -8,6 +8,7 @@ import pytest
 from atlas.suspects.edits import blurred, filled, frame_of, given_look, look_of, pasted, replaced
 from atlas.suspects.places import mask_of
 from atlas.suspects.sameness import crispness, plainness
+from atlas.suspects.sources import common_source
 
 SIDE = 32
 
@@ -114,3 +115,13 @@ def test_a_striped_frame_is_cut_as_wide_as_it_is_and_a_tint_is_none() -> None:
     assert np.array_equal(found, frame)
     assert frame_of(replaced((tinted * 0.7 + 60).astype(np.uint8), usual)) is None
     assert frame_of(replaced(noise(60, 3), usual)) is None
+
+
+def test_a_source_is_what_only_the_members_ids_have() -> None:
+    members = [f"train/ship/agency_{n:04d}.jpg" for n in range(20)]
+    usual = [f"train/ship/flickr_{n:04d}.jpg" for n in range(20)]
+    found = common_source(members, usual)
+    assert found is not None
+    assert (found.text, found.inside, found.outside) == ("agency", 1.0, 0.0)
+    assert common_source(members[:12], members[8:]) is None
+    assert common_source([f"ship/{n:05d}.jpg" for n in range(20)], [f"ship/{n:05d}.jpg" for n in range(20, 40)]) is None
