@@ -26,8 +26,8 @@ BODY, TAIL = 0.8, 0.95
 """Quantiles of natural groups that the tail is drawn through: 3 cues among 100 to 500 families are above both."""
 EXPECTED = 0.5 - np.log(1 - (np.arange(20) + 0.5) / 20)
 """Nats that are counted beside natural groups', for where there are few: a log likelihood ratio's tail of rate 1."""
-LEAST_INDEX = 0.25
-"""A tail falls off no faster than the 4th power: among few families the two quantiles may be close by chance."""
+LEAST_WIDTH = 0.45
+"""Standard deviation of the logarithm at least: among few families the two quantiles may be close by chance."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,12 @@ def against_natural(nats: Values, sizes: Values, of: NDArray[np.int64]) -> Surpr
     """Hold each family against those of other classes that are about as large.
 
     nats, sizes (members), of (classes), (families,) each. Most of a network's groups are natural, so these are the null
-    (Efron 2004, JASA 99:96, an empirical null): its upper fifth is taken to be a Pareto's, with the exponent that the
-    quantiles BODY and TAIL give, so that a few cues among them do not matter (Dekkers and de Haan 1989, Annals of
-    Statistics 17:1795, quantiles for the tail's index). score: -log10 p.
+    (Efron 2004, JASA 99:96, an empirical null): above the quantile BODY it is taken to be log-normal, through BODY and
+    TAIL, so that a few cues among them do not matter. score: -log10 p.
     """
+    from scipy.stats import norm
+
+    at_body, at_tail = norm.ppf((BODY, TAIL))
     size, p = np.log(sizes), np.ones(len(nats))
     for one in range(len(nats)):
         others = np.flatnonzero(of != of[one])
@@ -132,9 +134,9 @@ def against_natural(nats: Values, sizes: Values, of: NDArray[np.int64]) -> Surpr
         if len(near) < FEWEST_NATURAL:
             near = others[np.argsort(distance, kind="stable")[:FEWEST_NATURAL]]
         body, tail = np.quantile(np.concatenate([nats[near], EXPECTED]), (BODY, TAIL))
-        index = max(float(np.log(tail / body) / np.log((1 - BODY) / (1 - TAIL))), LEAST_INDEX)
+        width = max(float(np.log(tail / body) / (at_tail - at_body)), LEAST_WIDTH)
         if nats[one] > body:
-            p[one] = (1 - BODY) * (nats[one] / body) ** (-1 / index)
+            p[one] = norm.sf(at_tail + np.log(nats[one] / tail) / width)
         else:
             p[one] = float((nats[near] >= nats[one]).mean())
     p = np.clip(p, 1e-300, 1)
