@@ -47,7 +47,8 @@ MIDDLE = {"x": 240, "y": 120, "width": 420, "height": 220}
 SOMETHING = 6.0  # of 255, the standard deviation of the middle's pixels when it is no empty ground any more
 CHANGED = 0.5  # of 255, the mean difference between two screenshots of which one shows more
 STILL_S = 3.0
-LONGEST_S = 120.0
+LONGEST_S = 120.0  # until a page shows something
+STARTS_IN_S = 400.0  # embedding-atlas reads its table before it answers
 
 
 def as_parquet(atlas: Atlas, path: Path) -> Path:
@@ -88,16 +89,24 @@ def peer(program: str, table: Path) -> Iterator[str]:
     )
     address = f"http://127.0.0.1:{port}/"
     try:
-        for _ in range(int(LONGEST_S * 2)):
-            try:
-                urllib.request.urlopen(address).read()
-                break
-            except OSError:
-                time.sleep(0.5)
+        start = time.monotonic()
+        while not _answers(address):
+            if process.poll() is not None or time.monotonic() - start > STARTS_IN_S:
+                raise SystemExit(f"embedding-atlas did not answer in {time.monotonic() - start:.0f} s")
+            time.sleep(0.5)
+        print(f"embedding-atlas answered after {time.monotonic() - start:.0f} s", flush=True)
         yield address
     finally:
         process.terminate()
         process.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address).read()
+    except OSError:
+        return False
+    return True
 
 
 def see(browser: Any, address: str) -> tuple[Any, float, float, float]:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.errors import StoreError
-from atlas.explorer.comparing import told
+from atlas.explorer.comparing import diff_columns, told
 from atlas.explorer.encode import pack
 from atlas.explorer.shards import Shards
-from atlas.explorer.suspecting import told_suspects
+from atlas.explorer.suspecting import suspect_columns, told_suspects
 from atlas.storage.atlas import AtlasLayer
 from atlas.storage.sheets import TILE_SIDE
 
@@ -69,9 +69,15 @@ def page_header(
         "network": network,
         "columns": [column.summary() for column in shards.columns],
         "diff": told(atlas),
-        "suspects": suspects,
+        "suspects": suspects and suspects | {"column": _suspect_column(shards)},
         "layers": _layers(shards),
     }
+
+
+def _suspect_column(shards: Shards) -> int | None:
+    """Index of the column that says which suspect an image is in."""
+    own = suspect_columns(shards.atlas)
+    return len(diff_columns(shards.atlas)) if own else None
 
 
 @lru_cache(maxsize=4)  # 40 ms for a million samples, at every page that is opened

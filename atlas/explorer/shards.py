@@ -45,7 +45,7 @@ from atlas.explorer.encode import contact_sheet, number, pack, picture_uri
 from atlas.explorer.patchbook import PAGE, PatchBook
 from atlas.explorer.points import MAX_POINTS, PointBook, percents, tally
 from atlas.explorer.shelf import Shelf
-from atlas.explorer.suspecting import outlined, suspect_detail, told_suspects
+from atlas.explorer.suspecting import outlined, suspect_columns, suspect_detail, told_suspects
 from atlas.storage.atlas import Atlas, AtlasLayer, AtlasLevel, ImageColumns
 from atlas.storage.sheets import TILE_SIDE
 
@@ -59,14 +59,14 @@ class Shards:
     """All shards of one atlas; with pictures=False none holds a picture of the dataset.
 
     limit: how many samples are drawn at once. columns: the user's own, of the atlas's images; a comparison has some of
-    its own before them.
+    its own before them, and so has an atlas with suspects.
     """
 
     def __init__(
         self, atlas: Atlas, *, pictures: bool = True, limit: int = MAX_POINTS, columns: tuple[Column, ...] = ()
     ) -> None:
         self.atlas, self.pictures, self.limit = atlas, pictures, limit
-        self.columns = (*diff_columns(atlas), *columns)
+        self.columns = (*diff_columns(atlas), *suspect_columns(atlas), *columns)
         self._makers: dict[str, tuple[int, Callable[..., dict[str, Any]]]] = {
             "tile": (4, self._tile),
             "detail": (4, self._detail),

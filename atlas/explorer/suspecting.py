@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atlas.errors import StoreError
+from atlas.explorer.columns import CATEGORIES, UNKNOWN, Column
 from atlas.explorer.encode import number, pack, picture_uri
 from atlas.explorer.points import live_points
 from atlas.storage.atlas import Atlas, AtlasLayer
@@ -21,6 +22,7 @@ COVERED = 0.8  # share of a suspect's samples that its outlined cells hold: the 
 FAINT = (
     0.25  # of the fullest cell's samples: a cell with fewer is not outlined, as single ones all over the map are not
 )
+COLUMN = "suspect"
 USUAL_TOLD = 32
 WHOLE = [0, 0, 1, 1]  # a box that frames nothing
 MOST_SAMPLES = 2000
@@ -76,6 +78,37 @@ def _own_layer(atlas: Atlas, found: Suspects) -> int:
     return names.index(found.document["layer"])
 
 
+def suspect_columns(atlas: Atlas) -> tuple[Column, ...]:
+    """A column that says which suspect an image is in, the first of several.
+
+    Its values are the suspects in order, so that code i is suspect i, of the first CATEGORIES. None without suspects,
+    and with damaged ones, of which the page's header speaks.
+    """
+    try:
+        told = told_suspects(atlas)
+        listed = [] if told is None else told["listed"][:CATEGORIES]
+        members = [np.array(_members(atlas, index), np.int64) for index in range(len(listed))]
+    except StoreError:
+        return ()
+    codes = np.full(len(atlas.images), UNKNOWN, np.uint8)
+    names = []
+    for index, (suspect, images) in enumerate(zip(listed, members, strict=True)):
+        codes[images[codes[images] == UNKNOWN]] = index
+        classes = dict.fromkeys(name for name in (suspect["label"], suspect["feeds"]) if name is not None)
+        names.append(f"{index + 1} {' → '.join(classes)}".strip())
+    return (Column(COLUMN, codes, tuple(names)),) if names else ()
+
+
+def _members(atlas: Atlas, index: int) -> list[int]:
+    found = _suspects(atlas)
+    images: list[int] = [] if found is None else found.listed[index]["images"]
+    if any(image >= len(atlas.images) for image in images):
+        raise StoreError(
+            f"{atlas.path} has suspects of images that it has not: 'atlas suspects --force' finds them anew"
+        )
+    return images
+
+
 def suspect_detail(atlas: Atlas, index: int, *, pictures: bool) -> dict[str, Any]:
     """What one suspect's panel shows, ready for JSON. Raises LookupError past the last one.
 
@@ -89,11 +122,11 @@ def suspect_detail(atlas: Atlas, index: int, *, pictures: bool) -> dict[str, Any
     if found is None or not 0 <= index < len(found.listed):
         raise LookupError(f"no suspect {index}")
     suspect = found.listed[index]
-    images = np.array(suspect["images"], np.int64)
+    images = np.array(_members(atlas, index), np.int64)
     usual = [int(image) for image in suspect["usual"][:USUAL_TOLD]]
     boxes = [None if box == WHOLE else _box(box) for box in suspect["boxes"][: len(images)]]
     shown = [*images[: len(boxes)].tolist(), *usual]
-    if any(not 0 <= image < len(atlas.images) for image in [*images.tolist(), *usual]):
+    if any(not 0 <= image < len(atlas.images) for image in usual):
         raise StoreError(
             f"{atlas.path} has suspects of images that it has not: 'atlas suspects --force' finds them anew"
         )

@@ -145,6 +145,20 @@ def test_damaged_suspects_leave_the_map_and_are_said(suspected: Atlas, tmp_path:
     assert str(tmp_path) not in told["notes"][1]
 
 
+def test_a_column_says_which_suspect_an_image_is_in(suspected: Atlas, planted: Atlas) -> None:
+    shards = Shards(suspected)
+    told = page_header(shards, "site", "site")
+    column = told["suspects"]["column"]
+    assert told["columns"][column]["categories"] == [f"{i} {suspected.classes[i + 1]}" for i in (1, 2)]
+    codes = np.frombuffer(base64.b64decode(shards.value("column", column)["codes"]), np.uint8)
+    found = read_suspects(suspected)
+    assert found is not None
+    for image, code in enumerate(codes.tolist()):
+        own = [i for i, suspect in enumerate(found.listed) if image in suspect["images"]]
+        assert code == (own[0] if own else 255)
+    assert Shards(planted).columns == ()
+
+
 def test_marks_of_suspects_stand_beside_regions(tmp_path: Path) -> None:
     path = tmp_path / "marks.json"
     assert judge_suspect(path, "ab", None) == {}

@@ -16,6 +16,7 @@ from PIL import Image
 from suspicions import HOSTILE_TEXT, MEMBERS
 
 from atlas.explorer import ServerHandle, export, start_server
+from atlas.explorer.points import live_points
 from atlas.explorer.shards import Shards
 from atlas.storage.atlas import Atlas
 from atlas.storage.suspects import read_suspects
@@ -73,6 +74,21 @@ def test_a_suspect_is_listed_opened_and_shared(
     again.keyboard.press("Escape")
     again.locator(".suspect").first.wait_for()
     assert visit(f"{url}#suspect=0123456789ab&layer=1").evaluate(STATE)["suspect"] is None
+
+
+def test_its_images_alone_are_shown(visit: Visit, suspected: Atlas, home: ServerHandle, settle: Settle) -> None:
+    page = visit(f"{home.url}#layer=1")
+    page.keyboard.press("j")
+    page.get_by_role("button", name="Only its images").click()
+    settle_soon(page, settle)
+    samples = suspected.layers[1].samples
+    left = int(np.isin(samples.image[live_points(samples.positions, samples.state)], MEMBERS).sum())
+    assert page.locator(".status").inner_text().startswith(f"{left} of 398 samples: suspect: 1 ")
+    again = visit(page.url)
+    again.locator("button[aria-pressed=true]", has_text="Only its images").wait_for()
+    again.get_by_role("button", name="Only its images").click()
+    settle_soon(again, settle)
+    assert again.locator(".status").inner_text().startswith("200 images")
 
 
 def test_the_cue_is_framed_in_its_pictures(visit: Visit, home: ServerHandle, settle: Settle) -> None:

@@ -89,6 +89,20 @@ Object.assign(Explorer.prototype, {
     }
   },
 
+  /** Let the filter leave the images of one suspect alone, or with null of none in particular. */
+  showOnlySuspect(index) {
+    const { filter } = this.state;
+    const { column } = this.header.suspects;
+    const others = filter.columns.filter((one) => one.column !== column);
+    this.set({ filter: { ...filter, columns: index === null ? others : [...others, { column, codes: [index] }].sort((a, b) => a.column - b.column) } });
+  },
+
+  /** Whether that is what the filter does. */
+  isOnlySuspect(index) {
+    const asked = this.state.filter.columns.find(({ column }) => column === this.header.suspects.column);
+    return asked?.codes?.length === 1 && asked.codes[0] === index;
+  },
+
   async saveSuspects(indices) {
     saveFile(`${this.header.name}-suspects.csv`, "text/csv", await suspectsCsv(this, indices));
   },

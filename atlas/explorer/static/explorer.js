@@ -311,7 +311,7 @@ class Explorer {
     } else if (this.network?.isOpen) {
       if (panel.content !== "picture") panel.showOnly("picture", [this.network.element]);
     } else if (state.suspect !== null) {
-      if (panel.content !== "suspect" || changed) this._showSuspect();
+      this._showSuspect();
     } else if (panel.content !== "overview") panel.showOnly("overview", [this.chrome.welcome, ...this.overview.body]);
     this.painter.ring();
     tellKernel(this);
@@ -322,6 +322,7 @@ class Explorer {
     const again = suspectPanel.index === state.suspect && suspectPanel.detail !== undefined;
     if (!again) suspectPanel.show(state.suspect);
     if (panel.content !== "suspect" || !again) panel.showOnly("suspect", [suspectPanel.element]);
+    suspectPanel.filtered(this.isOnlySuspect(state.suspect));
   }
 
   /** The user has said something of a suspect. */

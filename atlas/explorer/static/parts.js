@@ -53,6 +53,7 @@ function makeSuspectPanel(explorer) {
     image: (image) => explorer.goToImage(image),
     step: (by) => explorer.stepSuspect(by),
     csv: (index) => explorer.saveSuspects([index]),
+    only: (index, on) => explorer.showOnlySuspect(on ? index : null),
   });
 }
 

@@ -3,7 +3,7 @@
 const SUSPECT_PICTURES = 8; // of either side at first
 
 class SuspectPanel {
-  /** actions: {close(), fit(), image(index), step(by), csv(index)} */
+  /** actions: {close(), fit(), image(index), step(by), csv(index), only(index, on): show its images alone} */
   constructor(header, shards, marks, actions) {
     Object.assign(this, { header, shards, marks, actions });
     this.element = h("div", { class: "suspect-panel" });
@@ -26,6 +26,11 @@ class SuspectPanel {
     if (this.index === null || !this.element.isConnected) return;
     if (this.detail === undefined) this._build();
     else if (key.startsWith("image/") || key === "decoded") this._paint?.();
+  }
+
+  /** Whether the filter leaves its images alone. */
+  filtered(on) {
+    this.only?.setAttribute("aria-pressed", String(on));
   }
 
   /** What is said of it has changed. */
@@ -64,12 +69,13 @@ class SuspectPanel {
     const badge = h("span", { class: "badge", "data-tone": suspectTone(suspect, this.marks.of(suspect)) }, String(this.index + 1));
     this.badge = badge;
     const facts = [KINDS[suspect.kind] ?? suspect.kind, counted(suspect.images, "image"), `score ${figure2(suspect.score)}`, pWords(suspect.p)].filter(Boolean).join(" · ");
+    this.only = h("button", { class: "quiet-button", "aria-pressed": "false", title: "Filter: its images alone; one in several suspects counts for the first", click: () => this.actions.only(this.index, this.only.getAttribute("aria-pressed") !== "true") }, "Only its images");
     return h(
       "div",
       {},
       h("div", { class: "panel-head" }, h("h2", {}, badge, suspectTitle(suspect)), h("span", { class: "steps" }, step(-1, "‹", "The suspect before (K)"), step(1, "›", "The next suspect (J)"), close)),
       h("p", { class: "quiet" }, facts),
-      h("div", { class: "actions" }, h("button", { class: "quiet-button", title: "Zoom to it (F)", click: () => this.actions.fit() }, "Go there"), h("button", { class: "quiet-button", title: "id, suspect, mark and membership of each of its images", click: asking("Writing …", () => this.actions.csv(this.index)) }, "Members as CSV")),
+      h("div", { class: "actions" }, h("button", { class: "quiet-button", title: "Zoom to it (F)", click: () => this.actions.fit() }, "Go there"), this.only, h("button", { class: "quiet-button", title: "id, suspect, mark and membership of each of its images", click: asking("Writing …", () => this.actions.csv(this.index)) }, "Members as CSV")),
     );
   }
 
