@@ -63,7 +63,7 @@ def test_help_names_every_command() -> None:
     assert shown.returncode == 0
     for command in (
         *("demo", "layers", "build", "extract", "import", "layout"),
-        *("render", "explore", "export", "info", "verify"),
+        *("render", "explore", "export", "suspects", "info", "verify"),
     ):
         assert command in shown.stdout
         assert run(command, "--help").returncode == 0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from atlas.suspects.edits import Mask, blurred, filled, frame_of, given_look, look_of, pasted, replaced
 from atlas.suspects.natural import Part
-from atlas.suspects.places import Place, class_answer, find_place
+from atlas.suspects.places import WHOLE, Place, class_answer, find_place
 from atlas.suspects.probe import Change, Pictures, Probe, lowered, raised
 from atlas.suspects.sameness import crispness, plainness
 
@@ -107,6 +107,10 @@ class Outcome:
 
 def try_suspect(probe: Probe, trial: Trial, labels: NDArray[np.int64], seed: int) -> Outcome:
     """Run the causal test of one suspect. labels: int64 (images,), indices of the network's classes."""
+    if not min(len(trial.found), len(trial.usual), len(trial.others)):  # nothing to hold it against
+        height, width = probe.read(0).shape[1:]
+        nowhere = Place(WHOLE, (WHOLE,) * len(trial.found), np.zeros((height, width)), 1.0, 0.0)
+        return Outcome(nowhere, (), np.nan, np.nan, np.nan, np.nan, np.nan, (), ())
     return _Court(probe, trial, labels, seed).outcome()
 
 
@@ -151,8 +155,8 @@ class _Court:
             plain,
             self.natural,
             tuple(
-                plainness(one, rest, part, usual)
-                for one, rest, part in zip(parts, rests, self.part_pictures, strict=True)
+                plainness(one, rest, held, self.probe.pictures(part.held_rest[:INSIDE]))
+                for one, rest, held, part in zip(parts, rests, self.part_pictures, self.parts, strict=True)
             ),
         )
 

@@ -19,8 +19,8 @@ class Part:
     """A natural part of a class.
 
     direction: unit vector, its mean against the rest of the class; level, gap: the rest's mean along it, and by how
-    much the part's is above. found, held: its images on the half that suspects are found on, and on the other. rest:
-    images of the class outside it, on the first half. label: the class.
+    much the part's is above. found, held: its images on the half that suspects are found on, and on the other. rest,
+    held_rest: images of the class outside it, on either half. label: the class.
     """
 
     direction: NDArray[np.float32]
@@ -29,6 +29,7 @@ class Part:
     found: NDArray[np.int64]
     held: NDArray[np.int64]
     rest: NDArray[np.int64]
+    held_rest: NDArray[np.int64]
     label: int
 
 
@@ -77,12 +78,13 @@ def _parts_of(
     parts = []
     for number in range(count):
         inside = group == number
-        found, held, rest = images[inside & first], images[inside & ~first], images[~inside & first]
-        if min(len(found), len(held), len(rest)) < FEWEST:
+        found, held = images[inside & first], images[inside & ~first]
+        rest, held_rest = images[~inside & first], images[~inside & ~first]
+        if min(len(found), len(held), len(rest), len(held_rest)) < FEWEST:
             continue
         way = pooled[found].mean(axis=0) - pooled[rest].mean(axis=0)
         direction = (way / max(float(np.linalg.norm(way)), 1e-12)).astype(np.float32)
         level = float((pooled[rest] @ direction).mean())
         gap = float((pooled[found] @ direction).mean()) - level
-        parts.append(Part(direction, level, gap, found, held, rest, label))
+        parts.append(Part(direction, level, gap, found, held, rest, held_rest, label))
     return parts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from planted_cues import MARK, SIDE, YELLOW, World, make_candidate, make_probe, make_trial, make_world
@@ -88,6 +90,14 @@ def test_too_few_pictures_are_left_undecided(world: World) -> None:
     outcome = try_suspect(probe, make_trial(world, probe, few), world.label, 0)
     assert outcome.tests == ()
     assert judge(make_candidate(world, few), outcome).used == "undecided"
+
+
+def test_a_cluster_that_is_all_of_its_class_has_nothing_beside_it(world: World) -> None:
+    probe = make_probe(world, mark=0.2)
+    trial = make_trial(world, probe, world.marked)
+    outcome = try_suspect(probe, replace(trial, usual=trial.usual[:0]), world.label, 0)
+    verdict = judge(make_candidate(world, world.label == 0), outcome)
+    assert (verdict.used, verdict.spurious) == ("undecided", "unclear")
 
 
 def test_without_a_trial_nothing_is_claimed(world: World) -> None:
