@@ -216,3 +216,41 @@ def test_an_empty_list_of_suspects_is_not_an_unlooked_for_one(atlas: Path) -> No
     assert "Nothing was tested causally" in said
     assert "None were looked for" in suspects_section(open_atlas(atlas), None, Marks(), Terms())
     assert replace(found, document={**document, "tested": True}).listed == []
+
+
+def test_the_command(
+    atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    from atlas.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["atlas", "report", str(atlas), "--out", str(tmp_path / "r.html")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "r.html")
+    assert "Model review: planted" in (tmp_path / "r.html").read_text()
+    monkeypatch.setattr(sys, "argv", ["atlas", "report", str(tmp_path), "--out", str(tmp_path / "r.html")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_pipeline_adds_architecture_and_health(tmp_path: Path) -> None:
+    from atlas.pipeline import build
+    from tests.tiny import write_tiny_pipeline
+
+    pipeline = write_tiny_pipeline(tmp_path, images=48)
+    build(pipeline, tmp_path / "tiny.atlas", overrides=["model.layers=['3']", "icons.levels=1"])
+    one = tmp_path / "one.toml"
+    one.write_text(pipeline.read_text().replace('["1", "3"]', '["3"]'))
+    said = read(write_report(tmp_path / "tiny.atlas", tmp_path / "r.html", pipeline=one, images=48).read_text()).text
+    assert "2,928 parameters" in said  # 12 * 75 + 12, 16 * 108 + 16, 16 * 16 + 16 and no more
+    assert "Gradient of the loss" in said
+    assert "other weights" not in said
+    one.write_text(one.read_text().replace("tinynet:make", "othernet:make"))
+    (tmp_path / "othernet.py").write_text((tmp_path / "tinynet.py").read_text().replace("seed(3)", "seed(4)"))
+    with pytest.raises(StoreError, match="other weights than"):
+        write_report(tmp_path / "tiny.atlas", tmp_path / "r.html", pipeline=one)
