@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from atlas.suspects.edits import Mask, blurred, filled, frame_of, given_look, look_of, pasted, replaced
 from atlas.suspects.natural import Part
-from atlas.suspects.places import WHOLE, Place, class_answer, find_place
+from atlas.suspects.places import WHOLE, WIDE, Place, class_answer, find_place
 from atlas.suspects.probe import Change, Pictures, Probe, lowered, raised
-from atlas.suspects.sameness import crispness, plainness
+from atlas.suspects.sameness import crispness, mark_of, plainness
 
 INSIDE, OTHERS, CONTROL = 64, 96, 24
 """Pictures of the suspect, of other classes, and of each natural part that are run."""
@@ -162,11 +162,12 @@ class _Court:
 
     def _place(self, *, plain: bool) -> Place:
         """By the pixels where these tell: a mark that all members have, a frame, a look of the whole picture."""
-        most = max(self.natural, default=np.inf)
-        marked = self.crisp.max() >= CRISP * most
-        frame = frame_of(replaced(self.found, self.usual)) if plain else None
-        # Half of what natural parts reach is no mark: it is taken out before the mark is cut around.
-        answer = (self.crisp - most / 2).clip(min=0) if marked and frame is None else None
+        marked = self.crisp.max() >= CRISP * max(self.natural, default=np.inf)
+        unlike = replaced(self.found, self.usual)
+        frame = frame_of(unlike) if plain else None
+        mark = mark_of(self.crisp, unlike) if marked and frame is None else None
+        if mark is not None and (mark[2] - mark[0]) * (mark[3] - mark[1]) > WIDE * unlike.size:
+            mark = None
         trial = self.trial
         return find_place(
             self.probe,
@@ -174,9 +175,9 @@ class _Court:
             self.found,
             self.usual,
             self.objects,
-            answer,
+            mark,
             frame,
-            everywhere=plain and not marked,
+            everywhere=plain and mark is None,
         )
 
     def _tests(self, parts: Sequence[Pictures], rests: Sequence[Pictures]) -> list[Tested]:

@@ -69,26 +69,25 @@ def find_place(
     members: Pictures,
     usual: Pictures,
     objects: NDArray[np.float64],
-    crisp: NDArray[np.float64] | None = None,
+    mark: tuple[int, int, int, int] | None = None,
     mask: NDArray[np.bool_] | None = None,
     *,
     everywhere: bool = False,
 ) -> Place:
     """Find a cue's place. members, usual: uint8 (n, channels, height, width). objects: see `class_answer`.
 
-    crisp: (height, width), where the members have the same pixels; it tells a place more sharply than any network.
-    Without it the slopes of the direction do, unless the cue is known to be everywhere, or to be a mask's pixels.
+    mark: the box in pixels where all members have the same ones, if there is one: pixels tell a place more sharply than
+    any network. Without it the slopes of the direction do, unless the cue is everywhere, or a mask's pixels.
     """
     from scipy.ndimage import gaussian_filter
 
     level = float((probe.maps(usual) @ direction).mean())
-    if crisp is not None:
-        answer = crisp**2
-    else:
-        inside, outside = probe.slopes(members, direction, level), probe.slopes(usual, direction, level)
-        sigma = max(0.6, BLUR * min(inside.shape[1:]))
-        answer = gaussian_filter((inside.mean(axis=0) - outside.mean(axis=0)).astype(np.float64), sigma).clip(min=0)
-    corners = None if everywhere or mask is not None else _around(answer, HALF if crisp is None else HALF / 2)
+    inside, outside = probe.slopes(members, direction, level), probe.slopes(usual, direction, level)
+    sigma = max(0.6, BLUR * min(inside.shape[1:]))
+    answer = gaussian_filter((inside.mean(axis=0) - outside.mean(axis=0)).astype(np.float64), sigma).clip(min=0)
+    corners = mark
+    if mark is None and mask is None and not everywhere:
+        corners = _around(answer)
     density = _density(objects, corners)
     height, width = answer.shape
     if corners is None:
@@ -97,8 +96,8 @@ def find_place(
         return Place(WHOLE, (WHOLE,) * len(members), answer, density, level, mask is not None, mask)
     left, top, right, bottom = corners
     box = (left / width, top / height, right / width, bottom / height)
-    boxes = (box,) * len(members) if crisp is not None else tuple(_boxes(inside, corners))
-    return Place(box, boxes, answer, density, level, fixed=crisp is not None)
+    boxes = (box,) * len(members) if mark is not None else tuple(_boxes(inside, corners))
+    return Place(box, boxes, answer, density, level, fixed=mark is not None)
 
 
 def _boxes(slopes: NDArray[np.float32], corners: tuple[int, int, int, int]) -> list[Box]:
@@ -136,14 +135,14 @@ def class_answer(probe: Probe, pictures: Pictures, classes: NDArray[np.int64]) -
     return mean
 
 
-def _around(answer: NDArray[np.float64], part: float) -> tuple[int, int, int, int] | None:
+def _around(answer: NDArray[np.float64]) -> tuple[int, int, int, int] | None:
     """The box in pixels around the strongest piece of the answer; None where it is everywhere."""
     from scipy.ndimage import find_objects, label
 
     peak = float(answer.max())
     if peak <= 0:
         return None
-    pieces, count = label(answer > part * peak)
+    pieces, count = label(answer > HALF * peak)
     masses = np.bincount(pieces.ravel(), answer.ravel(), count + 1)[1:]
     down, across = find_objects(pieces)[int(masses.argmax())]
     box = (across.start, down.start, across.stop, down.stop)

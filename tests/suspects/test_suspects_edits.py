@@ -7,7 +7,7 @@ import pytest
 
 from atlas.suspects.edits import blurred, filled, frame_of, given_look, look_of, pasted, replaced
 from atlas.suspects.places import mask_of
-from atlas.suspects.sameness import crispness, plainness
+from atlas.suspects.sameness import crispness, mark_of, plainness
 from atlas.suspects.sources import common_source
 
 SIDE = 32
@@ -93,6 +93,18 @@ def test_what_is_the_same_in_all_pictures_is_crisp_and_plain() -> None:
     assert max(np.unravel_index(crisp.argmax(), crisp.shape)) < 9
     assert plainness(members[:40], usual[:40], members[40:], usual[40:]) > 0.95
     assert plainness(parts[0][:40], usual[:40], parts[0][40:], usual[40:]) < 0.8
+
+
+@pytest.mark.parametrize("stripes", [False, True])
+def test_a_mark_s_box_holds_all_of_it(stripes: bool) -> None:
+    usual, members = noise(80), noise(80, 1)
+    rng = np.random.default_rng(3)
+    for picture in members:
+        left, top = rng.integers(20, 22, 2)
+        picture[:, top : top + 8, left : left + 8] = 20
+        picture[:, top : top + 8, left : left + 8 : 4 if stripes else 1] = np.array([240, 200, 10])[:, None, None]
+    left, top, right, bottom = mark_of(crispness(members, usual), replaced(members, usual))
+    assert all(abs(found - true) <= 2 for found, true in zip((left, top, right, bottom), (20, 20, 29, 29), strict=True))
 
 
 def test_pixels_that_stand_for_a_frame_are_unlike() -> None:
