@@ -311,8 +311,11 @@ def main() -> None:
     variants = pools()[kinds]
     clean = pools()["clean"]
     if options.quick:
-        planted = [one for one in variants if not one.null][:5]
-        variants, clean = planted + [one for one in variants if one.null][::4][:3], clean[:2]
+        nulls = [one for one in variants if one.null]
+        variants, clean = (
+            [one for one in variants if not one.null][:4] + nulls[:: max(1, len(nulls) // 3)][:3],
+            clean[:1],
+        )
     with ProcessPoolExecutor(int(options.jobs or 2)) as workers:
         lists = [workers.submit(measure, one, cache, tuple(BASELINES)) for one in variants]
         others = [workers.submit(measure, one, cache, ()) for one in clean]

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from atlas.findings.suspect_families import Group, against_natural, gather, groups_of
 from atlas.findings.suspect_figures import concentration, figures_of, pushed_towards, rows_of_cluster
-from atlas.findings.suspect_views import On, Samples, Vectors, see
+from atlas.findings.suspect_views import On, Samples, Vectors, rows_at, see
 
 __all__ = ["Candidate", "Samples", "find_candidates"]
 
 Kind = Literal["within", "shared", "errors", "disagreeing", "outlying"]
 
-LISTED = 0.05
+LISTED = 0.02
 """Rate of false discoveries among what is listed."""
 FEWEST = 25
 """Images that a candidate has at least."""
@@ -116,7 +116,7 @@ def _candidate(
     feeds = pushed_towards(samples, members, label)
     usual = (samples.group == label) & ~members
     direction = best.direction / max(float(np.linalg.norm(best.direction)), 1e-12)
-    rows = rows_of_cluster(samples, direction, members, usual)
+    rows = rows_of_cluster(samples, direction, members, usual, rows_at(samples, best.view.places))
     figures = dict(figures_of(_with_effects(samples, layers), members, label, feeds, fit))
     figures |= {
         "tightness": best.gap,

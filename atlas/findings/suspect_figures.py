@@ -39,13 +39,21 @@ def pushed_towards(samples: Samples, members: NDArray[np.bool_], fallback: int) 
 
 
 def rows_of_cluster(
-    samples: Samples, direction: Vectors, members: NDArray[np.bool_], usual: NDArray[np.bool_]
+    samples: Samples,
+    direction: Vectors,
+    members: NDArray[np.bool_],
+    usual: NDArray[np.bool_],
+    there: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
-    """Rows of members that lie further along the direction than nearly all rows of usual images, furthest first."""
+    """Rows of members that lie further along the direction than nearly all rows of usual images, furthest first.
+
+    there (rows,): the rows that are asked; all by default.
+    """
+    asked = np.ones(len(samples.rows), bool) if there is None else there
     along = samples.rows @ direction
-    there = usual[samples.image]
-    least = np.quantile(along[there], HIGH) if there.any() else -np.inf
-    rows = np.flatnonzero(members[samples.image] & (along > least))
+    beside = asked & usual[samples.image]
+    least = np.quantile(along[beside], HIGH) if beside.any() else -np.inf
+    rows = np.flatnonzero(asked & members[samples.image] & (along > least))
     return np.asarray(rows[np.argsort(-along[rows], kind="stable")], np.int64)
 
 

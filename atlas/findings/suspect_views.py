@@ -112,6 +112,17 @@ def dense_grid(samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64], 
     return order, np.asarray(down, np.int64), np.asarray(across, np.int64)
 
 
+def rows_at(samples: Samples, places: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+    """Which rows lie at a view's places, bool (rows,); all of them where these are not told apart."""
+    grid = None if places is None else dense_grid(samples)
+    if grid is None or places is None:
+        return np.ones(len(samples.rows), bool)
+    order, down, _ = grid
+    place = np.empty(len(samples.rows), np.int64)
+    place[order] = np.tile(np.arange(len(down)), len(samples.label))
+    return np.isin(place, places)
+
+
 def _regions(down: NDArray[np.int64], across: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
     """Blocks of a grid by name, and its rim."""
     blocks = (down * BLOCKS // (down.max() + 1)) * BLOCKS + across * BLOCKS // (across.max() + 1)

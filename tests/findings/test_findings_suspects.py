@@ -82,3 +82,111 @@ def test_the_order_of_the_images_does_not_matter() -> None:
     one, other = find_candidates(samples)[0], find_candidates(turned)[0]
     shared = np.intersect1d(one.images, turn[other.images])
     assert len(shared) > 0.95 * max(len(one.images), len(other.images))
+
+
+def mark_in_a_corner(seed: int = 0, images: int = 900, side: int = 8) -> tuple[Samples, NDArray[np.int64]]:
+    """A dense map of noise in which 45 images of class 2 and 5 others have something in the lower right corner."""
+    rng = np.random.default_rng(seed)
+    middles = (np.arange(side) + 0.5) / side
+    where = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
+    label = np.arange(images) % CLASSES
+    maps = rng.normal(size=(images, side * side, 8)) + 0.5 * rng.normal(size=(CLASSES, 1, 8))[label]
+    planted = np.r_[np.flatnonzero(label == 2)[:45], np.flatnonzero(label == 4)[:5]]
+    maps[planted[:, None], np.flatnonzero((where > 0.75).all(axis=1)), 3] += 3
+    samples = Samples(
+        rows=maps.reshape(-1, 8).astype(np.float32),
+        image=np.repeat(np.arange(images), side * side),
+        where=np.tile(where, (images, 1)).astype(np.float32),
+        pooled=maps.mean(axis=1).astype(np.float32),
+        peak=maps.max(axis=1).astype(np.float32),
+        label=label,
+        prediction=np.where(np.isin(np.arange(images), planted), 2, label),
+        confidence=np.full(images, 0.9, np.float32),
+        effects=None,
+        classes=tuple("abcdef"),
+    )
+    return samples, planted
+
+
+def test_a_small_mark_is_found_at_its_place() -> None:
+    samples, planted = mark_in_a_corner()
+    found = find_candidates(samples)[0]
+    assert found.on == "rows"
+    assert np.isin(planted, found.images).mean() > 0.9
+    assert np.isin(found.images, planted).mean() > 0.9
+    assert np.abs(found.direction).argmax() == 3
+    assert found.direction[3] > 0.9
+    assert (samples.where[found.rows[:40]] > 0.75).all()
+    assert found.figures["place"] > 0.5
+    assert np.isin(found.usual, planted).mean() < 0.05
+    assert (samples.label[found.usual] == 2).all()
+
+
+def test_what_is_found_on_one_half_is_known_of_the_other() -> None:
+    samples, planted = mark_in_a_corner(1, images=1800)
+    half = np.random.default_rng(0).random(1800) < 0.5
+    found = find_candidates(samples, discovery=half)[0]
+    carries = np.isin(np.arange(1800), planted)
+    assert np.isfinite(found.membership).all()
+    inside = found.membership[~half & carries]
+    assert (inside >= found.threshold).mean() > 0.85
+    assert (found.membership[~half & ~carries] >= found.threshold).mean() < 0.02
+
+
+def test_positions_of_one_picture_are_no_further_evidence() -> None:
+    """Each row five times over: as surprising as before, not more."""
+    once = gaussian(3, carriers=40)
+    often = replace(
+        once,
+        rows=np.repeat(once.rows, 5, axis=0),
+        image=np.repeat(once.image, 5),
+        where=np.repeat(once.where, 5, axis=0),
+    )
+    one, other = find_candidates(once)[0], find_candidates(often)[0]
+    assert other.p >= one.p
+    assert len(other.images) == len(one.images)
+
+
+def test_what_two_layers_show_is_one_candidate() -> None:
+    early = gaussian(5, carriers=50)
+    late = replace(early, pooled=early.pooled[:, ::-1].copy(), peak=early.peak[:, ::-1].copy())
+    found = find_candidates([early, late])
+    assert len(found) == 1
+    assert found[0].figures["views"] >= 3
+    assert found[0].layer in (0, 1)
+
+
+def test_a_cluster_of_errors_is_told_as_one() -> None:
+    samples = gaussian(6, carriers=60, strength=8.0)
+    planted = carried(samples.label, 60)
+    prediction = samples.prediction.copy()
+    prediction[planted] = 5
+    found = find_candidates(replace(samples, prediction=prediction))[0]
+    assert found.kind == "errors"
+    assert (found.label, found.feeds) == (2, 5)
+    assert found.figures["accuracy_gap_high"] < 0
+
+
+def test_a_cluster_of_several_labels_that_are_predicted_as_one_is_shared() -> None:
+    rng = np.random.default_rng(7)
+    samples = gaussian(7)
+    chosen = np.r_[np.flatnonzero(samples.label == 2)[:50], np.flatnonzero(samples.label != 2)[:40]]
+    pooled = samples.pooled.copy()
+    pooled[chosen] += 9 * np.linalg.qr(rng.normal(size=(12, 1)))[0].ravel().astype(np.float32)
+    prediction = samples.prediction.copy()
+    prediction[chosen] = 2
+    found = find_candidates(replace(samples, pooled=pooled, peak=pooled, prediction=prediction))[0]
+    assert (found.kind, found.feeds) == ("shared", 2)
+    assert found.figures["pull_low"] > 0.5
+
+
+def test_without_labels_predictions_take_their_place() -> None:
+    samples = gaussian(8, carriers=50, strength=9.0)
+    found = find_candidates(replace(samples, label=np.full_like(samples.label, -1), prediction=samples.label))
+    assert found
+    assert np.isin(found[0].images, carried(samples.label, 50)).mean() > 0.7
+    assert "accuracy_gap" not in found[0].figures
+
+
+def test_too_few_images_of_every_class_give_an_empty_list() -> None:
+    assert find_candidates(gaussian(9, images=100)) == []
