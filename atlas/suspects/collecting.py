@@ -25,8 +25,8 @@ from atlas.suspects.subject import Subject
 
 TILES = 8
 """Tiles a side whose means are kept of a map: a mark that is an eighth of a picture wide fills one."""
-EFFECTS = 100
-"""Classes up to which the effect of every tile on every class is computed."""
+EFFECTS = 32
+"""Classes up to which the effect of every tile on every class is computed: each takes a pass back from the logits."""
 READERS = 4
 LARGEST = 65504  # of float16, as in a store
 
