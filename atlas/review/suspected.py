@@ -33,7 +33,7 @@ def suspects_section(atlas: Atlas, found: Suspects | None, marks: Marks, terms: 
         return f"<p>Looked for in layer {say(found.document['layer'])}, and none stood out.{untested}</p>{notes}"
     intro = (
         f"<p>{counted(len(found.listed), terms('suspect', 'suspect'), terms('suspect', 'suspects'))} in layer "
-        f"{say(found.document['layer'])}, the most suspicious first.{untested} {terms('used', 'Used')} and "
+        f"{say(found.document['layer'])}{', the most suspicious first' * (len(found.listed) > 1)}.{untested} {terms('used', 'Used')} and "
         f"{terms('spurious', 'spurious')} are two answers: a network may well use what is no fault.</p>"
     )
     rows = [
