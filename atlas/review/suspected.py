@@ -31,9 +31,10 @@ def suspects_section(atlas: Atlas, found: Suspects | None, marks: Marks, terms: 
     notes = "".join(f"<p class='note'>{say(str(note))}</p>" for note in found.document["notes"])
     if not found.listed:
         return f"<p>Looked for in layer {say(found.document['layer'])}, and none stood out.{untested}</p>{notes}"
+    order = ", the most suspicious first" if len(found.listed) > 1 else ""
     intro = (
         f"<p>{counted(len(found.listed), terms('suspect', 'suspect'), terms('suspect', 'suspects'))} in layer "
-        f"{say(found.document['layer'])}{', the most suspicious first' * (len(found.listed) > 1)}.{untested} {terms('used', 'Used')} and "
+        f"{say(found.document['layer'])}{order}.{untested} {terms('used', 'Used')} and "
         f"{terms('spurious', 'spurious')} are two answers: a network may well use what is no fault.</p>"
     )
     rows = [
