@@ -67,7 +67,8 @@ def as_parquet(atlas: Atlas, path: Path) -> Path:
         "label": pa.array([names[label[int(i)]] for i in image]),  # -1: the last, none
         "picture": pa.array([{"bytes": pictures[int(i)]} for i in image]),
     }
-    pyarrow.parquet.write_table(pa.table(columns), path)
+    # A row group's pictures in under 2 GiB: pyarrow, by which embedding-atlas reads them, takes no more of nested ones.
+    pyarrow.parquet.write_table(pa.table(columns), path, row_group_size=50_000)
     return path
 
 
