@@ -44,6 +44,7 @@ def row_of(
     outputs = subject.store.outputs if subject.store.aligned else subject.classes
     return {
         "kind": candidate.kind,
+        "found_in": subject.probes[candidate.layer].layer if subject.probes else subject.layer.name,
         "score": float(candidate.score),
         "p": float(candidate.p),
         "label": int(candidate.label),
