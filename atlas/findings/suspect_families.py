@@ -138,6 +138,6 @@ def against_natural(nats: Values, sizes: Values, of: NDArray[np.int64]) -> Surpr
         if nats[one] > body:
             p[one] = norm.sf(at_tail + np.log(nats[one] / tail) / width)
         else:
-            p[one] = float((nats[near] >= nats[one]).mean())
+            p[one] = max(1 - BODY, float((nats[near] >= nats[one]).mean()))
     p = np.clip(p, 1e-300, 1)
     return Surprise(-np.log10(p), p)

@@ -18,8 +18,9 @@ NEAR = 12
 NEIGHBORHOODS = 24
 TAILS = 8
 """Principal axes of a class whose two tails are starts."""
-FEWEST = 12
-"""Images of a class that a split must have among those that it is found on: 25 in all, where half are kept apart."""
+FEWEST = 9
+"""Images of a class that a split must have among those that it is found on. Where half are kept apart, fewer
+than 9 of 25 are left one time in 19, and fewer than 12 one time in three."""
 MOST = 0.6
 """Share of a class above which the other part is the smaller."""
 SAME = 0.7

@@ -139,6 +139,11 @@ def test_p_values_of_natural_groups_are_about_uniform(tail: str) -> None:
     assert (p <= 1e-3).mean() < 4e-3
 
 
+def test_the_largest_of_few_natural_groups_is_no_surprise() -> None:
+    p = against_natural(np.array([1.6, 1.3, 1.2, 1.0]), np.full(4, 20.0), np.array([0, 3, 1, 5])).p
+    assert p.min() > 0.05
+
+
 def test_a_few_cues_among_the_natural_groups_do_not_hide_one_another() -> None:
     rng = np.random.default_rng(8)
     nats, of = 1 + rng.exponential(size=300), rng.integers(0, 10, 300)
