@@ -65,6 +65,22 @@ def test_whitened_vectors_have_unit_variance_within_classes() -> None:
     np.testing.assert_allclose(np.cov(vectors.T), np.eye(8), atol=0.05)
 
 
+def test_a_wide_layer_is_whitened_as_a_narrow_one() -> None:
+    """700 channels that are a rotation of 12 and faint noise: the same group is as far from the rest."""
+    rng = np.random.default_rng(10)
+    narrow = rng.normal(size=(1500, 12)) * np.linspace(1, 3, 12)
+    narrow[:100, 2] += 8
+    wide = narrow @ np.linalg.qr(rng.normal(size=(700, 12)))[0].T + 0.01 * rng.normal(size=(1500, 700))
+    group, everything = np.zeros(1500, np.int64), np.ones(1500, bool)
+    gaps = []
+    for raw in (narrow, wide):
+        vectors = whiten(raw.astype(np.float32), group, everything)
+        axis = vectors[:100].mean(axis=0) - vectors[100:].mean(axis=0)
+        along = vectors[:, :] @ axis / np.linalg.norm(axis)
+        gaps.append((along[:100].mean() - along[100:].mean()) / along[100:].std())
+    assert gaps[1] == pytest.approx(gaps[0], rel=0.1)
+
+
 def test_an_axis_is_judged_on_images_that_it_was_not_found_on() -> None:
     """Any part of 100 points of noise in 30 dimensions lies far from the rest along its own axis, new ones less."""
     rows = np.random.default_rng(1).normal(size=(100, 30)).astype(np.float32)
