@@ -12,7 +12,7 @@ from looking import Visit, centre, shown_level
 from atlas.explorer import ServerHandle
 from atlas.explorer.confusions import PAIRS_TOLD, confusions
 from atlas.explorer.shards import Shards
-from atlas.storage.atlas import Atlas
+from atlas.storage.atlas import Atlas, open_atlas
 
 
 def test_confusions_are_those_of_a_slow_count() -> None:
@@ -32,6 +32,7 @@ def test_nothing_wrong_is_no_confusion() -> None:
 
 
 def test_a_cell_counts_images_not_samples(planted: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = open_atlas(planted.path)  # its answers are kept once they have been asked for
     # All 300 even images wrong, three samples each.
     wrong = np.where(np.arange(600) % 2, planted.images.label, (planted.images.label + 1) % 7)
     monkeypatch.setitem(vars(planted.images), "prediction", wrong)
