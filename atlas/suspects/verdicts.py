@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atlas.findings.suspect_candidates import Candidate
-from atlas.suspects.causal import PLAIN, Outcome, Tested
+from atlas.suspects.causal import Outcome, Tested
 
 Used = Literal["yes", "no", "undecided", "untested"]
 Spurious = Literal["likely", "unlikely", "unclear"]
@@ -19,8 +19,9 @@ OFF_OBJECT = 0.75
 of objects 1.5 to 2.5."""
 PART = 0.75
 """A cue on a larger share of its class may be the class."""
-PLAINER = 0.04
-"""So much above every natural part's must be the area under the ROC curve of one plain property."""
+PLAIN_ENOUGH, PLAINER = 0.965, 0.09
+"""The area under the ROC curve of one plain property, and by how much it must be above every natural part's: of planted
+tints and frames it is 0.97 to 1; of the outermost fifth of a class by any layer's mean, which is natural, up to 0.97."""
 CRISPER = 1.4
 """So many times every natural part's must be the crispness of the mean picture."""
 
@@ -81,7 +82,7 @@ def _spurious(candidate: Candidate, outcome: Outcome, used: Used) -> tuple[Spuri
         return "unlikely", "The network does not go by it, so it does no harm to what is predicted."
     share = float(candidate.figures.get("share_of_class", math.nan))
     crisp = outcome.crisp > CRISPER * max(outcome.crisp_natural, default=math.inf)
-    plain = outcome.plain >= PLAIN and outcome.plain > max(outcome.plain_natural, default=1.0) + PLAINER
+    plain = outcome.plain >= PLAIN_ENOUGH and outcome.plain > max(outcome.plain_natural, default=1.0) + PLAINER
     place = outcome.place
     if place.local and place.density > 1:
         return "unlikely", (
