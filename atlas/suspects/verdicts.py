@@ -20,8 +20,8 @@ of objects 1.5 to 2.5."""
 PART = 0.75
 """A cue on a larger share of its class may be the class."""
 PLAIN_ENOUGH, PLAINER = 0.965, 0.09
-"""The area under the ROC curve of one plain property, and by how much it must be above every natural part's: of planted
-tints and frames it is 0.97 to 1; of the outermost fifth of a class by any layer's mean, which is natural, up to 0.97."""
+"""The area under the ROC curve of one plain property, and by how much it must be above every natural part's: of
+planted tints and frames it is 0.97 to 1; of a fifth of a class, cut off by k-means on any layer's mean, up to 0.97."""
 CRISPER = 1.4
 """So many times every natural part's must be the crispness of the mean picture."""
 
