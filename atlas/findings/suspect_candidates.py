@@ -95,8 +95,13 @@ def find_candidates(
         if adjusted[one] > LISTED or len(listed) >= limit:
             break
         told = _candidate(families[one], layers, fit, float(surprise.score[one]), float(adjusted[one]))
-        if told is not None and not any(_same(told, other) for other in listed):
+        if told is None or any(_same(told, other) for other in listed):
+            continue
+        other_side = next((n for n, other in enumerate(listed) if _opposite(told, other, of_class)), None)
+        if other_side is None:
             listed.append(told)
+        elif told.figures.get("accuracy_gap", 0.0) > listed[other_side].figures.get("accuracy_gap", 0.0):
+            listed[other_side] = told
     return listed
 
 
@@ -165,3 +170,12 @@ def _same(one: Candidate, other: Candidate) -> bool:
     """Whether two candidates are one: most members of the smaller are members of the other."""
     shared = len(np.intersect1d(one.images, other.images, assume_unique=True))
     return shared > 0.5 * min(len(one.images), len(other.images))
+
+
+def _opposite(one: Candidate, other: Candidate, of_class: NDArray[np.int64]) -> bool:
+    """Whether two candidates are the two sides of one split of a class: nearly all of it is in one and not in both."""
+    if one.label != other.label:
+        return False
+    own = np.flatnonzero(of_class == one.label)
+    either = np.isin(own, one.images).astype(int) + np.isin(own, other.images)
+    return bool((either == 1).mean() > 0.9)

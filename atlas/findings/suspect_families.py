@@ -71,6 +71,8 @@ def groups_of(view: View, of_class: NDArray[np.int64], fit: NDArray[np.bool_], s
         if not len(splits.belong):
             continue
         odds = splits.axes @ view.vectors.T - splits.middle[:, None].astype(np.float32)
+        if len(other):  # every class's mean is at 0, but a group that stands apart is part of its class's mean
+            odds[:, of_class != one] += (densest_half(odds[:, own]) - densest_half(odds[:, other]))[:, None]
         evidence = weigh(splits, odds[:, other])
         for number in np.flatnonzero(np.minimum(evidence.apart, evidence.together) > FLOOR):
             inside = splits.belong[number] > 0.5
@@ -83,6 +85,18 @@ def groups_of(view: View, of_class: NDArray[np.int64], fit: NDArray[np.bool_], s
             purity = share * len(own) / (share * len(own) + rarer * len(other))
             found.append(Group(view, int(one), shifted, direction, apart, together, int(inside.sum()), gap, purity))
     return found
+
+
+def densest_half(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The mean of the shortest half of each row (rows, images): where most are, whatever the others do. (rows,)
+
+    Andrews et al. 1972, Robust Estimates of Location, the shorth.
+    """
+    ordered = np.sort(values, axis=1)
+    half = (values.shape[1] + 1) // 2
+    start = (ordered[:, half - 1 :] - ordered[:, : values.shape[1] - half + 1]).argmin(axis=1)
+    places = start[:, None] + np.arange(half)
+    return np.asarray(np.take_along_axis(ordered, places, axis=1).mean(axis=1), np.float32)
 
 
 def gather(groups: Sequence[Group], fit: NDArray[np.bool_]) -> list[list[Group]]:

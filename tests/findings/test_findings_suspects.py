@@ -50,7 +50,7 @@ def test_a_planted_cluster_comes_first_and_its_members_are_the_carriers(seed: in
     assert found
     planted = carried(samples.label, 50)
     assert (found[0].label, found[0].feeds) == (2, 2)
-    assert len(np.intersect1d(found[0].images, planted)) > 0.9 * len(planted)
+    assert len(np.intersect1d(found[0].images, planted)) > 0.85 * len(planted)
     assert np.isin(found[0].images, planted).mean() > 0.8
     assert found[0].p < 5e-3
     assert np.linalg.norm(found[0].direction) == pytest.approx(1, abs=1e-5)
@@ -178,6 +178,20 @@ def test_a_cluster_of_several_labels_that_are_predicted_as_one_is_shared() -> No
     found = find_candidates(replace(samples, pooled=pooled, peak=pooled, prediction=prediction))[0]
     assert (found.kind, found.feeds) == ("shared", 2)
     assert found.figures["pull_low"] > 0.5
+
+
+def test_the_two_sides_of_a_class_are_one_candidate_the_side_that_is_recognised() -> None:
+    """A third of the class carries the cue, and those without it are taken for others."""
+    samples = gaussian(11)
+    own = np.flatnonzero(samples.label == 2)
+    pooled, prediction = samples.pooled.copy(), samples.label.copy()
+    pooled[own[::3], 0] += 9 * samples.pooled[:, 0].std()
+    prediction[np.setdiff1d(own, own[::3])] = 4
+    found = find_candidates(replace(samples, pooled=pooled, peak=pooled, prediction=prediction))
+    assert [one.label for one in found] == [2]
+    assert np.isin(found[0].images, own[::3]).mean() > 0.95
+    assert found[0].feeds == 2
+    assert found[0].figures["of_class"] > 0.9
 
 
 def test_without_labels_predictions_take_their_place() -> None:

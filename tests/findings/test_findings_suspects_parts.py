@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from atlas.findings.suspect_evidence import fit_mixtures, goes_with, one_group_likelihood, share_of, stands_apart
-from atlas.findings.suspect_families import against_natural
+from atlas.findings.suspect_families import against_natural, densest_half
 from atlas.findings.suspect_figures import concentration, difference_of_means, difference_of_shares, pushed_towards
 from atlas.findings.suspect_splits import split
 from atlas.findings.suspect_views import Samples, dense_grid, see, whiten
@@ -198,3 +198,14 @@ def test_a_cluster_pushes_towards_what_its_images_are_taken_for() -> None:
     told = Samples(**{**vars(samples), "prediction": prediction})
     assert pushed_towards(told, members, 0) == 2
     assert pushed_towards(samples, members, 0) == 0
+
+
+def test_the_densest_half_is_where_most_are() -> None:
+    """Against the plain search over all halves; a third far away does not move it."""
+    rng = np.random.default_rng(12)
+    rows = np.stack([np.r_[rng.normal(size=100), rng.normal(8, 1, 50)], rng.normal(3, 1, 150)])
+    for row, found in zip(rows, densest_half(rows), strict=True):
+        ordered = np.sort(row)
+        best = min(range(76), key=lambda i: ordered[i + 74] - ordered[i])
+        assert found == pytest.approx(ordered[best : best + 75].mean(), abs=1e-5)
+    assert densest_half(rows) == pytest.approx([0, 3], abs=0.5)
