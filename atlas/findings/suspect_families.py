@@ -54,8 +54,7 @@ class Group:
     def nats(self) -> float:
         """The weaker evidence, both must hold (Berger 1982, the intersection-union test), as far as it is of the class.
 
-        What all classes have somewhat more or less of, a blank sky in a corner, is far apart too: on the development
-        cues the factor takes the best of natural groups from 44 nats to 10, and the cues from 17 to 151 to 9 to 114.
+        What all classes have somewhat more or less of, such as a blank sky in a corner, is far apart too, and no cue.
         """
         return min(self.apart, self.together) * self.purity
 
