@@ -92,6 +92,8 @@ class Outcome:
     place: of the cue; its boxes are those of `found`. tests: none where there were too few pictures. before, without:
     share of held members that are recognised with the cue, and with its direction taken out; usual: of the class's
     usual pictures. crisp, plain: of the members, see `sameness`; crisp_natural, plain_natural: of each natural part.
+    arrived: how far giving a look moves pictures along the cue's direction, 1 being as far as members are from usual
+    ones; NaN where no look was given.
     """
 
     place: Place
@@ -103,6 +105,7 @@ class Outcome:
     plain: float
     crisp_natural: tuple[float, ...]
     plain_natural: tuple[float, ...]
+    arrived: float = np.nan
 
 
 def try_suspect(probe: Probe, trial: Trial, labels: NDArray[np.int64], seed: int) -> Outcome:
@@ -123,6 +126,7 @@ class _Court:
         self.held, self.others = trial.held[:INSIDE], trial.others[:OTHERS]
         self.parts = list(trial.parts)
         self.other_pictures = probe.pictures(self.others)
+        self.arrived = np.nan
         self.objects = class_answer(probe, self.other_pictures[:INSIDE], labels[self.others[:INSIDE]])
 
     def outcome(self) -> Outcome:
@@ -158,6 +162,7 @@ class _Court:
                 plainness(one, rest, held, self.probe.pictures(part.held_rest[:INSIDE]))
                 for one, rest, held, part in zip(parts, rests, self.part_pictures, self.parts, strict=True)
             ),
+            self.arrived,
         )
 
     def _place(self, *, plain: bool) -> Place:
@@ -233,7 +238,13 @@ class _Court:
 
     def _paste_look(self, parts: Sequence[Pictures], rests: Sequence[Pictures]) -> Tested:
         rng = np.random.default_rng(self.seed)
-        after = self.probe.logits(given_look(self.other_pictures, look_of(self.found, self.usual), rng))
+        given = given_look(self.other_pictures, look_of(self.found, self.usual), rng)
+        after = self.probe.logits(given)
+        ways = [
+            float((self.probe.maps(pictures).mean(axis=1) @ self.trial.direction).mean())
+            for pictures in (given, self.other_pictures, self.found, self.usual)
+        ]
+        self.arrived = (ways[0] - ways[1]) / max(ways[2] - ways[3], 1e-9)
         few = self.other_pictures[:CONTROL]
         controls = [
             self.probe.logits(given_look(few, look_of(one, rest), rng)) for one, rest in zip(parts, rests, strict=True)

@@ -14,6 +14,8 @@ Spurious = Literal["likely", "unlikely", "unclear"]
 
 RAISED = 1.0
 """A cue is used when giving it to pictures raises its class's logit by so much: the odds by a factor of 2.7."""
+ARRIVED = 0.4
+"""A look that moves pictures less along the cue's direction than this part of the members' way was not given."""
 OFF_OBJECT = 0.75
 """Below this density of what the class usually goes by, a place is off the object: planted marks have 0.1 to 0.5, parts
 of objects 1.5 to 2.5."""
@@ -64,6 +66,8 @@ def _used(outcome: Outcome) -> tuple[Used, str]:
         return "yes", said
     # What is pasted may be cut too tightly: where painting it over costs as much, the two disagree.
     costs = removed is not None and removed.logit.high < -RAISED and removed.logit.high < removed.spread[0]
+    if outcome.arrived < ARRIVED and given.logit.high < RAISED:
+        return "undecided", f"{said[:-1]}; but the network hardly sees the look in them, so this says little."
     if given.logit.high < RAISED and not costs:
         return "no", said
     return "undecided", said
