@@ -72,7 +72,7 @@ def pools() -> dict[str, list[Variant]]:
             *_nulls("development", ("clean", "independent", "natural"), 4, 1500, DEVELOPMENT),
         ],
         "final": [
-            *_planted("final", FINAL, 28, 2000),
+            *_planted("final", FINAL, 16, 2000),  # ten used cues of each kind, and no more
             *_nulls("final", ("independent", "natural"), 6, 2500, FINAL),
         ],
         "clean": _nulls("clean", ("clean",), 32, 3000, ()),
