@@ -54,7 +54,7 @@ def blocks(rows: Rows) -> Iterator[tuple[slice, NDArray[np.float32]]]:
             yield part, np.asarray(rows[part], np.float32)
 
 
-def resident(rows: Rows, most: int = RESIDENT_BYTES) -> Rows:
-    """Read the rows into memory once where they take at most so many bytes; else return them as they are."""
+def resident(rows: Rows, most: int | None = None) -> Rows:
+    """Read the rows into memory once where they take at most `most` bytes (RESIDENT_BYTES); else leave them be."""
     size = rows.shape[0] * rows.shape[1] * rows.dtype.itemsize
-    return np.asarray(rows[0 : rows.shape[0]]) if size <= most else rows
+    return np.asarray(rows[0 : rows.shape[0]]) if size <= (RESIDENT_BYTES if most is None else most) else rows
