@@ -22,6 +22,7 @@ from atlas.findings.local import (
     group_means,
     groups_of_labels,
 )
+from atlas.layouts.cells import mean_effects
 
 EXAMPLES = 24
 """Images named for each kind of flip."""
@@ -52,6 +53,7 @@ def class_rows(
     groups = groups_of_labels(shared.labels, shared.image_of, shared.classes)
     means = group_means(first.rows, groups), group_means(other.rows, groups)
     told = describe_change(groups, change, means, whole.alignment)
+    effects = _class_effects(first.pair, other.pair, shared)
     order = np.argsort(np.nan_to_num(told.overlap, nan=np.inf), kind="stable")
     return [
         {
@@ -64,9 +66,25 @@ def class_rows(
             "shift": number(told.shift[c]),
             "flips": number(told.flips[c]),
             "accuracy": [number(told.accuracy_one[c]), number(told.accuracy_other[c])],
+            "effects": effects[c],
         }
         for c in order
         if told.images[c]
+    ]
+
+
+def _class_effects(first: Pair, other: Pair, shared: SharedMap) -> list[list[list[Any]]]:
+    """For each class, the outputs that its samples' mean effect on changed most: [name, change in logits]."""
+    names = first.network.store.outputs
+    label_of = shared.labels[shared.image_of]
+    one, two = (
+        mean_effects(label_of, shared.classes, pair.effects, len(pair.network.store.outputs) or None)
+        for pair in (first, other)
+    )
+    outputs, changes = effect_changes((one[0], one[1]), (two[0], two[1]))
+    return [
+        [[names[o], number(change)] for o, change in zip(row, values, strict=True) if o >= 0]
+        for row, values in zip(outputs.tolist(), changes.tolist(), strict=True)
     ]
 
 

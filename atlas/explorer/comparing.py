@@ -166,7 +166,7 @@ def _lists(diff: Diff) -> dict[str, Any]:
     return {
         "below": [{"text": change["text"], "p": change.get("p")} for change in below[:BELOW_TOLD]],
         "classes": [
-            {name: row.get(name) for name in ("class", "overlap", "flips", "accuracy")}
+            {name: row.get(name) for name in ("class", "overlap", "flips", "accuracy", "effects")}
             for row in classes[:CLASSES_TOLD]
         ],
         "moreClasses": max(0, len(classes) - CLASSES_TOLD),

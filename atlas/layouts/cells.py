@@ -49,7 +49,7 @@ def describe_cells(
     patches, patch_cosine = _nearest_of_each_image(level, image_of, cosine)
     spread = 1 - _mean_per_cell(cell_of[level.members], cosine[level.members], len(level))
     cell, image = _cells_and_images(level, image_of)
-    effect_class, effect_value, effect_samples = _mean_effects(level, cell_of, effects, outputs)
+    effect_class, effect_value, effect_samples = mean_effects(cell_of, len(level), effects, outputs)
     return CellStatistics(
         mean=mean,
         medoid=patches[:, 0],
@@ -175,21 +175,24 @@ def _confidence(
     return _mean_per_cell(cell[known], value[known], cells)
 
 
-def _mean_effects(
-    level: Level, cell_of: NDArray[np.int64], effects: Effects | None, outputs: int | None
+def mean_effects(
+    group_of: NDArray[np.integer[Any]], count: int, effects: Effects | None, outputs: int | None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
-    """Classes and their mean effects, largest first, -1 and NaN padded; and over how many samples."""
+    """Classes and their mean effects, (groups, k), largest first, padded with -1 and NaN; and over how many samples.
+
+    group_of (samples,): which of `count` groups each is in, such as its cell or its label; -1: none.
+    """
     if effects is None:
-        none = np.empty((len(level), 0))
-        return none.astype(np.int32), none.astype(np.float32), np.zeros(len(level), np.int32)
+        none = np.empty((count, 0))
+        return none.astype(np.int32), none.astype(np.float32), np.zeros(count, np.int32)
     listed = _once(effects.classes)
     width = max(outputs or 0, int(listed.max(initial=-1)) + 1)
     kept = width if width <= ALL_EFFECTS else TOP_EFFECTS
-    effect_class = np.empty((len(level), kept), np.int32)
-    effect_value = np.empty((len(level), kept), np.float32)
-    cell = cell_of[effects.sample_rows]
-    samples = np.bincount(cell[cell >= 0], minlength=len(level)).astype(np.int32)
-    for group in _groups(len(level), width):
+    effect_class = np.empty((count, kept), np.int32)
+    effect_value = np.empty((count, kept), np.float32)
+    cell = np.asarray(group_of)[effects.sample_rows]
+    samples = np.bincount(cell[cell >= 0], minlength=count).astype(np.int32)
+    for group in _groups(count, width):
         mean = _effect_sums(group, cell, listed, effects.values, width)
         mean /= np.maximum(samples[group, None], 1)
         order = np.argsort(-mean, axis=1, kind="stable")[:, :kept]

@@ -66,6 +66,10 @@ def test_the_merged_pair_is_what_classes_and_flips_tell(diff: Diff) -> None:
     assert rows["bee"]["accuracy"] == [1.0, 0.0]
     assert rows["cat"]["accuracy"] == [1.0, 1.0]
     assert {name for name, row in rows.items() if row["flips"] > 0} == {"bee"}
+    found = dict(rows["bee"]["effects"])
+    assert found["ant"] > 2 > -2 > found["bee"]
+    assert rows["bee"]["effects"][0][0] in ("ant", "bee")
+    assert all(abs(change) < 1 for _, change in rows["cat"]["effects"])
     flip = diff.document["flips"][0]
     assert (flip["from"], flip["to"], flip["images"], flip["gained"], flip["lost"]) == ("bee", "ant", 60, 0, 60)
     assert all("/bee/" in name for name in flip["examples"])

@@ -88,12 +88,13 @@ class ChangeList {
     const { classes, moreClasses } = this.header.diff;
     if (classes.length === 0) return "";
     const right = (accuracy) => (accuracy?.every((one) => one !== null) ? `${(100 * accuracy[0]).toFixed(0)} → ${percent(accuracy[1])}` : "–");
-    const rows = classes.map(({ class: name, overlap, flips, accuracy }) =>
-      h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, figure2(overlap)), h("td", {}, percent(flips)), h("td", {}, right(accuracy))),
+    const moved = (effects) => (effects?.length ? h("div", { class: "quiet" }, `${effects[0][0]} ${signed(effects[0][1])}`) : "");
+    const rows = classes.map(({ class: name, overlap, flips, accuracy, effects }) =>
+      h("tr", {}, h("th", { scope: "row" }, name, moved(effects)), [figure2(overlap), percent(flips), right(accuracy)].map((told) => h("td", {}, told))),
     );
     const heads = ["class", "in common", "otherwise", "right"].map((name) => h("th", { scope: "col" }, name));
     const more = moreClasses > 0 ? `and ${counted(moreClasses, "class", "classes")} more. ` : "";
-    const words = `${more}In common: the share of neighbours; otherwise: images predicted otherwise.`;
+    const words = `${more}In common: the share of neighbours; otherwise: images predicted otherwise; beneath: the class that its samples now speak most more or less for, in logits.`;
     return h("details", { class: "below" }, h("summary", {}, "Classes, the least in common first"), h("table", {}, h("tr", {}, heads), rows), h("p", { class: "quiet" }, words));
   }
 
