@@ -61,6 +61,12 @@ def addressed(page: Any) -> None:
     page.wait_for_function(f"{EXPLORER}.address.written === {EXPLORER}.addressText")
 
 
+def link_of(page: Any) -> str:
+    """The link to what the page shows now."""
+    addressed(page)
+    return str(page.url)
+
+
 def settle_soon(page: Any, settle: Settle) -> None:
     """Wait until what was just done has been taken up, is painted, and stands in the URL."""
     page.wait_for_timeout(200)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looking import EXPLORER, FRAME, Settle, Visit, addressed, pixels
+from looking import EXPLORER, FRAME, Settle, Visit, addressed, link_of, pixels
 from planted import HOSTILE
 from typer.testing import CliRunner
 
@@ -217,7 +217,7 @@ def test_samples_are_filtered_by_columns(
         wanted &= size <= size[7]  # the very value is within
         left(f"{kept_by(planted, wanted):,} of 1,798 samples: size 95.5 to {size[7]}")
         addressed(page)
-        again = visit(page.url)
+        again = visit(link_of(page))
         again.locator(".status").get_by_text(f"{kept_by(planted, wanted):,} of 1,798 samples: size 95.5 to").wait_for()
         again.get_by_text("Show all").click()
         again.locator(".passing").get_by_text("1,798 of 1,798 samples").wait_for()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comparisons import CHANGED
-from looking import EXPLORER, Settle, Visit, addressed, centre, data, pixels
+from looking import EXPLORER, Settle, Visit, addressed, centre, data, link_of, pixels
 from PIL import Image
 
 from atlas.explorer import export, start_server
@@ -169,7 +169,7 @@ def test_a_comparison_opens_as_two_maps_and_a_list(
         page.locator(".status").get_by_text(f"{left} of 398 samples: vanished: a").wait_for()
         assert page.evaluate(f"{EXPLORER}.panes[1].points.liveCount") > 0
         addressed(page)
-        again = visit(page.url)
+        again = visit(link_of(page))
         again.locator(".passing").get_by_text(f"{left} of 398 samples").wait_for()
         again.locator(".change[aria-pressed=true]").click()
         again.locator(".passing").get_by_text("398 of 398 samples").wait_for()

@@ -7,7 +7,7 @@ from pathlib import Path
 import looking
 import numpy as np
 import pytest
-from looking import EXPLORER, FRAME, Settle, Visit, addressed, data, pixels, place, set_view
+from looking import EXPLORER, FRAME, Settle, Visit, addressed, data, link_of, pixels, place, set_view
 from planted import write_planted_atlas
 
 from atlas.explorer import ServerHandle, start_server
@@ -103,7 +103,7 @@ def test_a_walk_is_in_the_link_and_leaves_the_map_in_sight(visit: Visit, served:
     assert frame["top"] + frame["height"] <= page.locator(".walk").bounding_box()["y"] + 1
     assert frame["height"] > 350
     steps = f"{EXPLORER}.walk.steps.map(({{ found }}) => [found.column, found.row])"
-    again = visit(page.url)
+    again = visit(link_of(page))
     again.locator(".walk .step").first.wait_for()
     again.wait_for_timeout(400)
     settle(again)

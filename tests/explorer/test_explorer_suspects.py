@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looking import EXPLORER, Settle, Visit, data, pixels, place, settle_soon
+from looking import EXPLORER, Settle, Visit, data, link_of, pixels, place, settle_soon
 from PIL import Image
 from suspicions import HOSTILE_TEXT, MEMBERS
 
@@ -66,7 +66,7 @@ def test_a_suspect_is_listed_opened_and_shared(
     view = Shards(suspected).value("outlined", 1)["suspects"][0]["view"]
     for x, y in (view[:2], view[2:]):
         assert page.evaluate(f"{EXPLORER}.view.isInSight({x}, {y})")
-    again = visit(page.url)
+    again = visit(link_of(page))
     again.locator(".suspect-panel .verdict").first.wait_for()
     settle_soon(again, settle)
     assert f"suspect={ids_of(suspected)[0]}" in again.url
@@ -84,7 +84,7 @@ def test_its_images_alone_are_shown(visit: Visit, suspected: Atlas, home: Server
     samples = suspected.layers[1].samples
     left = int(np.isin(samples.image[live_points(samples.positions, samples.state)], MEMBERS).sum())
     assert page.locator(".status").inner_text().startswith(f"{left} of 398 samples: suspect: 1 ")
-    again = visit(page.url)
+    again = visit(link_of(page))
     again.locator("button[aria-pressed=true]", has_text="Only its images").wait_for()
     again.get_by_role("button", name="Only its images").click()
     settle_soon(again, settle)

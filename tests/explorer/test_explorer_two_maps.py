@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looking import EXPLORER, FRAME, Settle, Visit, data, pixels, place, set_view, settle_soon
+from looking import EXPLORER, FRAME, Settle, Visit, data, link_of, pixels, place, set_view, settle_soon
 
 from atlas.explorer import ServerHandle, export
 from atlas.explorer.header import page_header
@@ -131,7 +131,7 @@ def test_a_click_on_the_second_map_opens_its_cell(
     members = level.level.members[level.level.start[cell] : level.level.start[cell + 1]]
     settle_soon(page, settle)
     assert marked(page, 0, "selected") == set(members.tolist()) & set(live(planted, 0))
-    again = visit(page.url)
+    again = visit(link_of(page))
     again.locator(".panel .numbers").wait_for()
     assert again.locator(".panel .numbers dd").all_inner_texts()[:2] == numbers
 
@@ -151,7 +151,7 @@ def test_maps_of_two_layouts_move_alone_and_of_one_together(visit: Visit, served
     page.mouse.up()
     assert second_place(page, 0.6, 0.4) == pytest.approx((x + 40, y - 25), abs=1)
     settle_soon(page, settle)
-    again = visit(page.url)
+    again = visit(link_of(page))
     settle_soon(again, settle)
     assert again.evaluate(SECOND) == pytest.approx(page.evaluate(SECOND), rel=1e-3)
     page.keyboard.press("g")

@@ -20,6 +20,7 @@ from looking import (
     centre,
     data,
     largest_cell,
+    link_of,
     pixels,
     place,
     set_view,
@@ -89,7 +90,7 @@ def test_a_link_opened_anew_shows_the_same(visit: Visit, served: ServerHandle, p
         "change": None,
     }
     assert state["selected"]["level"] == level.number
-    again = visit(page.url)
+    again = visit(link_of(page))
     again.locator(".panel .patch img[src]").first.wait_for()
     settle_soon(again, settle)
     assert again.evaluate(STATE) == state
@@ -104,7 +105,7 @@ def test_a_link_to_a_region_selects_the_same_samples(visit: Visit, served: Serve
     settle_soon(page, settle)
     said = page.locator(".selection h2").inner_text()
     assert said != "0 samples"
-    again = visit(page.url)
+    again = visit(link_of(page))
     again.locator(".selection h2").wait_for()
     counts = [int(words.split()[0].replace(",", "")) for words in (said, again.locator(".selection h2").inner_text())]
     # Corners in the link are ten-thousandths of the map: a sample on the very line may change sides.
