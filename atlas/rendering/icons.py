@@ -293,8 +293,11 @@ class _Job:
         allowed = self._options.memory
         if allowed is None:
             allowed = torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else _CPU_MEMORY * hands
-        share = max(1, -(-len(self._vectors) // hands))  # every core has one
-        return int(np.clip(allowed / hands // needed, 1, min(share, _LARGEST_BATCH.get(device.type, 32))))
+        fitting = int(np.clip(allowed / hands // needed, 1, _LARGEST_BATCH.get(device.type, 32)))
+        rounds = -(-len(self._vectors) // (hands * fitting))
+        return (
+            fitting if hands == 1 else -(-len(self._vectors) // (hands * rounds))
+        )  # all alike: no core waits for another's last
 
 
 def _nearest(pooled: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.int32] | None:

@@ -116,6 +116,7 @@ def test_a_network_too_large_to_be_measured_is_drawn_one_by_one(
         ("cpu", 1, None, 80e6, 32),
         ("cpu", 1, 5e6, 80e6, 5),
         ("cpu", 2, 10e6, 80e6, 5),  # each core's batch its share
+        ("cpu", 2, None, 80e6, 30),  # twenty batches of 30: both cores end together
         ("cpu", 60, None, 80e6, 10),  # every core one of 600 icons' batches
         ("cpu", 1, 1e3, 80e6, 1),
     ],
