@@ -294,10 +294,8 @@ class _Job:
         if allowed is None:
             allowed = torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else _CPU_MEMORY * hands
         fitting = int(np.clip(allowed / hands // needed, 1, _LARGEST_BATCH.get(device.type, 32)))
-        rounds = -(-len(self._vectors) // (hands * fitting))
-        return (
-            fitting if hands == 1 else -(-len(self._vectors) // (hands * rounds))
-        )  # all alike: no core waits for another's last
+        rounds = -(-len(self._vectors) // (hands * fitting))  # batches alike: no core waits for another's last
+        return fitting if hands == 1 else -(-len(self._vectors) // (hands * rounds))
 
 
 def _nearest(pooled: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.int32] | None:
