@@ -93,7 +93,7 @@ def gram_error(samples: int, channels: int) -> float:
         told = [_hsic(a, b) for a, b in ((grams[0], grams[1]), (grams[0], grams[0]), (grams[1], grams[1]))]
         plain = told[0] / np.sqrt(told[1] * told[2])
         worst = max(worst, abs(plain - measure_alignment(x, y, np.arange(samples)).cka.value))
-    return worst
+    return float(worst)
 
 
 def _hsic(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741
