@@ -41,22 +41,9 @@ class SelectionPanel {
 
   _actions() {
     const button = (words, title, click) => h("button", { class: "quiet-button", title, click }, words);
-    const busy = (act) => async (event) => {
-      const { currentTarget: pressed } = event;
-      const words = pressed.textContent;
-      pressed.disabled = true;
-      pressed.textContent = "Writing …";
-      try {
-        await act();
-        pressed.textContent = words;
-      } catch (error) {
-        pressed.textContent = `Failed: ${error.message}`;
-      }
-      pressed.disabled = false;
-    };
     const name = `${this.header.name}-selection`;
-    const csv = busy(async () => saveFile(`${name}.csv`, "text/csv", await selectionCsv(this)));
-    const parquet = busy(async () => saveFile(`${name}.parquet`, "application/octet-stream", await this.actions.parquet(this.columns.row)));
+    const csv = asking("Writing …", async () => saveFile(`${name}.csv`, "text/csv", await selectionCsv(this)));
+    const parquet = asking("Writing …", async () => saveFile(`${name}.parquet`, "application/octet-stream", await this.actions.parquet(this.columns.row)));
     return h(
       "div",
       { class: "actions" },

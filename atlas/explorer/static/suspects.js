@@ -126,20 +126,6 @@ const suspectCard = (suspect, index) => [
   h("div", {}, h("p", { class: "id" }, suspectTitle(suspect)), h("p", { class: "quiet" }, `${USED_WORDS[suspect.used]} · ${SPURIOUS_WORDS[suspect.spurious]} · ${counted(suspect.images, "image")}`)),
 ];
 
-/** A click handler for what takes a while: the button says so, and says what failed. */
-const asking = (busy, act) => async ({ currentTarget: pressed }) => {
-  const words = pressed.textContent;
-  pressed.disabled = true;
-  pressed.textContent = busy;
-  try {
-    await act();
-    pressed.textContent = words;
-  } catch (error) {
-    pressed.textContent = `Failed: ${error.message}`;
-  }
-  pressed.disabled = false;
-};
-
 /** Members of suspects, by their indices, as CSV: what cleans a dataset. */
 async function suspectsCsv({ header, shards, suspectMarks }, indices) {
   const lines = ["id,suspect,mark,membership"];

@@ -64,3 +64,17 @@ function strengthWords(strength) {
   if (strength === null) return "";
   return `It excites the cell's direction ${strength.toFixed(1)} × as strongly as the cell's average sample.`;
 }
+
+/** A click handler for what takes a while: the button says so, and says what failed. */
+const asking = (busy, act) => async ({ currentTarget: pressed }) => {
+  const words = pressed.textContent;
+  pressed.disabled = true;
+  pressed.textContent = busy;
+  try {
+    await act();
+    pressed.textContent = words;
+  } catch (error) {
+    pressed.textContent = `Failed: ${error.message}`;
+  }
+  pressed.disabled = false;
+};
