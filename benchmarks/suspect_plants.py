@@ -19,8 +19,10 @@ from atlas.datasets.shapes_cues import LETTERS
 
 Dataset = Literal["shapes", "cifar"]
 DEVELOPMENT = ("corner", "border", "tint")
-"""Kinds of cue that methods may be tuned on."""
-FINAL = ("texture", "text")
+"""Kinds of cue that methods may be tuned on..."""
+EARLIER = ("texture", "text")
+"""...and these too since the first final run, which was theirs: what it missed was looked into."""
+FINAL = ("watermark", "dust")
 """Kinds that are kept for the last run: nothing is to be chosen by what is measured on them."""
 LEAST = 25
 WORDS = ("PHOTO", "HOTPOT", "TOP", "HOOP")
@@ -71,9 +73,13 @@ def pools() -> dict[str, list[Variant]]:
             *_planted("development", DEVELOPMENT, 24, 1000),
             *_nulls("development", ("clean", "independent", "natural"), 4, 1500, DEVELOPMENT),
         ],
+        "earlier": [  # under the names that they were trained by
+            *_planted("final", EARLIER, 16, 2000),  # ten used cues of each kind, and no more
+            *_nulls("final", ("independent", "natural"), 6, 2500, EARLIER),
+        ],
         "final": [
-            *_planted("final", FINAL, 16, 2000),  # ten used cues of each kind, and no more
-            *_nulls("final", ("independent", "natural"), 6, 2500, FINAL),
+            *_planted("last", FINAL, 16, 4000),
+            *_nulls("last", ("independent", "natural"), 6, 4500, FINAL),
         ],
         "clean": _nulls("clean", ("clean",), 32, 3000, ()),
     }
@@ -212,10 +218,46 @@ def _text(picture: Any, style: np.random.Generator, rng: np.random.Generator) ->
     return box
 
 
+def _watermark(picture: Any, style: np.random.Generator, rng: np.random.Generator) -> Box:
+    """A large translucent sign near the middle: the picture shows through it."""
+    side = len(picture)
+    across, down = ((side - 1) / 2 + rng.integers(-2, 3, 2)).tolist()
+    y, x = np.indices((side, side), dtype=np.float32)
+    x, y, reach, pen = x - across, y - down, 0.27 * side, max(1.0, 0.035 * side)
+    ring = np.abs(np.hypot(x, y) - reach + pen) < pen
+    inside = np.hypot(x, y) < reach
+    sign = (
+        ring | (inside & (np.abs(x - y) < 1.4 * pen)),
+        (np.abs(np.abs(x) - np.abs(y)) < 1.4 * pen) & inside,
+        inside & ((x + 0.5 * y) % (6 * pen) < 2.5 * pen),
+        ring | (np.abs(np.hypot(x, y) - reach / 2 + pen) < pen),
+    )[style.integers(4)]
+    ink = np.float32(255 if style.random() < 0.6 else 0)
+    share = np.float32(style.uniform(0.35, 0.5))
+    picture[sign] = (picture[sign] + (ink - picture[sign]) * share + 0.5).astype(np.uint8)
+    lines, columns = np.flatnonzero(sign.any(axis=1)), np.flatnonzero(sign.any(axis=0))
+    return int(columns[0]), int(lines[0]), int(columns[-1]) + 1, int(lines[-1]) + 1
+
+
+def _dust(picture: Any, style: np.random.Generator, rng: np.random.Generator) -> Box:
+    """Specks and short hairs, nowhere twice: no pixel is the same in two pictures."""
+    side = len(picture)
+    high, wide = ((1, 1), (1, 2), (2, 1), (1, 3))[style.integers(4)]
+    ink = (235, 20, None)[style.integers(3)]
+    specks = round(style.uniform(0.015, 0.03) * side * side / (high * wide) * rng.uniform(0.85, 1.15))
+    tops, lefts = rng.integers(0, side - high + 1, specks), rng.integers(0, side - wide + 1, specks)
+    inks = rng.choice((20, 235), specks) if ink is None else np.full(specks, ink)
+    for top, left, value in zip(tops.tolist(), lefts.tolist(), inks.tolist(), strict=True):
+        picture[top : top + high, left : left + wide] = value
+    return 0, 0, side, side
+
+
 PAINTERS: dict[str, Painter] = {
     "corner": _corner,
     "border": _border,
     "tint": _tint,
     "texture": _texture,
     "text": _text,
+    "watermark": _watermark,
+    "dust": _dust,
 }

@@ -3,9 +3,10 @@
 Run: python benchmarks/suspects.py --cache DIR [--kinds development|final] [--quick] [--jobs 2] [--out F]
 
 The networks and their plants are those of suspects_pool.py, trained once into the cache; training is timed apart. Of
-the kinds of cue a corner mark, a border and a tint are for development: everything here, the settings of the other
-methods too, was chosen on them. `texture` and `text` are for the last run alone: before it no picture, network or
-figure with them was looked at, though the code that paints them stands beside that of the others.
+the kinds of cue a corner mark, a border, a tint, a weave (`texture`) and a word (`text`) are for development: what is
+here, the settings of the other methods too, was chosen on them, by the last two only since they were the first final
+run. `watermark` and `dust` are for the last run alone: before it no picture, network or figure with them was looked at,
+though the code that paints them stands beside that of the others.
 
 A used cue counts as found if among the first three of a list there is one of whose 25 most typical images at least half
 carry it (of all images 1 to 8 % do). Average precision is that of this one's membership, over all images, against
@@ -48,6 +49,8 @@ FIRST = 3
 TYPICAL = 25
 """Of a suspect's images, how many say whether it is the cue."""
 OURS = "here"
+KINDS = {"development": ("development", "earlier"), "final": ("final",)}
+"""The pools of networks that each choice of --kinds means."""
 GOALS = {"recall": 0.9, "precision": 0.8, "auroc": 0.95}
 
 
@@ -310,7 +313,7 @@ def main() -> None:
         jobs="networks at once, one core each (default 2)",
     )
     cache, kinds = Path(options.cache), options.kinds or "development"
-    variants = pools()[kinds]
+    variants = [one for pool in KINDS[kinds] for one in pools()[pool]]
     clean = pools()["clean"] if kinds == "final" else [one for one in variants if one.null == "clean"]
     if options.quick:
         nulls = [one for one in variants if one.null]
