@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from atlas.errors import AtlasError, DataError
+from atlas.job import open_job
 from atlas.looking import look, to_html, write_look
 from tests.tiny import write_folder_pipeline
 
@@ -90,6 +91,14 @@ def test_sanity_is_told(pipeline: Path) -> None:
 def test_a_picture_that_is_not_there(pipeline: Path, image: str) -> None:
     with pytest.raises(DataError, match="neither a file nor an id of two"):
         look(pipeline, image)
+
+
+def test_a_picture_of_the_dataset_that_the_limit_leaves_out(pipeline: Path) -> None:
+    entries = {f"{name}/{number}.png" for name in ("cat", "b<b>'\"") for number in range(2)}
+    drawn = {entry.id for entry in open_job(pipeline, ["data.limit=2"]).source.entries()}
+    (left_out, *_) = sorted(entries - drawn)
+    found = look(pipeline, left_out, across=0, overrides=["data.limit=2"])
+    assert (found.title, found.label) == (left_out, left_out.split("/")[0])
 
 
 def test_a_broken_file(pipeline: Path, tmp_path: Path) -> None:

@@ -57,14 +57,19 @@ def _even_shares(sizes: dict[int, int], limit: int, seed: int) -> dict[int, int]
     return shares
 
 
+def whole_of(source: ImageSource) -> ImageSource:
+    """The source that a part was drawn from; any other source itself."""
+    return source.whole if isinstance(source, DrawnSource) else source
+
+
 class DrawnSource:
-    """Some images of another source, by their indices there."""
+    """Some images of another source, by their indices there; `whole` is that source."""
 
     def __init__(self, source: ImageSource, chosen: NDArray[np.int64]) -> None:
         self.name = source.name
         self.classes = source.classes
         self.fingerprint = fingerprint([source.fingerprint, hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest()])
-        self._source = source
+        self.whole = source
         self._chosen = chosen
 
     def __len__(self) -> int:
@@ -72,15 +77,15 @@ class DrawnSource:
 
     def entries(self) -> Sequence[Entry]:
         """Id and label of every image drawn, in the source's order."""
-        return _DrawnEntries(self._source.entries(), self._chosen)
+        return _DrawnEntries(self.whole.entries(), self._chosen)
 
     def read(self, index: int) -> Image.Image:
         """The picture at an index of `entries`. Raises PictureError when it cannot be read."""
-        return self._source.read(int(self._chosen[index]))
+        return self.whole.read(int(self._chosen[index]))
 
     def index_of(self, id: str) -> int:
         """The index of an id. Raises DataError when it is unknown or was not drawn."""
-        original = self._source.index_of(id)
+        original = self.whole.index_of(id)
         place = int(np.searchsorted(self._chosen, original))
         if place == len(self._chosen) or self._chosen[place] != original:
             raise DataError(f"'{id}' is in the dataset but not among the {len(self)} images drawn of it: raise 'limit'")

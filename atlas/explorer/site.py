@@ -61,6 +61,7 @@ def export(
     keys = list(shards.all_keys())
     for shelf in shards.shelves if pictures else ():
         shelf.fill()
+    replaced = False
     with folder_beside(place) as beside:
         for done, key in enumerate(keys):
             _write_shard(beside / DATA_NAME, shards, key)
@@ -71,7 +72,10 @@ def export(
             beside / LABEL_NAME, {"kind": KIND, "schema": 1, "atlas": atlas.name, "fingerprint": atlas.fingerprint}
         )
         if place.exists():
+            replaced = any(place.iterdir())
             shutil.rmtree(place)
+    if replaced:
+        print(f"{folder}: the site that was there is replaced", file=sys.stderr)
     return folder / PAGE_NAME
 
 

@@ -28,6 +28,7 @@ from atlas.attribution import (
     sanity_check,
 )
 from atlas.datasets import decode
+from atlas.datasets.sampling import whole_of
 from atlas.errors import AttributionError, DataError, PictureError, nearest
 from atlas.job import Job, open_job
 from atlas.looking.grids import ACROSS, ActivationGrid, activation_grids
@@ -201,13 +202,14 @@ def _opened(job: Job, image: str) -> tuple[str, Image.Image, str | None]:
     try:
         if path.is_file():
             return path.name, decode(path.read_bytes()), None
+        source = whole_of(job.source)  # data.limit is of what is mapped, not of what can be looked at
         try:
-            index = job.source.index_of(image)
+            index = source.index_of(image)
         except DataError as error:
-            close = nearest(image, (entry.id for entry in list(job.source.entries()[:2000])))
-            raise DataError(f"'{image}' is neither a file nor an id of {job.source.name}{close}") from error
-        label = job.source.entries()[index].label
-        return image, job.source.read(index), job.source.classes[label] if label >= 0 else None
+            close = nearest(image, (entry.id for entry in list(source.entries()[:2000])))
+            raise DataError(f"'{image}' is neither a file nor an id of {source.name}{close}") from error
+        label = source.entries()[index].label
+        return image, source.read(index), source.classes[label] if label >= 0 else None
     except PictureError as error:
         raise DataError(f"'{image}' cannot be read: {error}") from error
 

@@ -121,13 +121,13 @@ def read_header(folder: Path) -> AtlasHeader:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StoreError(f"{folder} is not an atlas: it has no {HEADER}") from None
+        raise StoreError(f"{folder} is not an atlas, it has no {HEADER}: name one that 'atlas build' made") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise StoreError(f"{path} is damaged ({error}): build the atlas again") from None
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
     if not isinstance(content, dict) or content.get("kind") != KIND:
-        raise StoreError(f"{folder} is not an atlas: {HEADER} is of another kind")
+        raise StoreError(f"{folder} is not an atlas, its {HEADER} is of another kind: name one that 'atlas build' made")
     schema = content.get("schema")
     if type(schema) is not int or schema < 1:
         raise StoreError(f"{path} is damaged: 'schema' is not a positive whole number")

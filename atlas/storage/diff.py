@@ -108,7 +108,10 @@ def read_document(folder: Path) -> dict[str, Any]:
     path = folder / DOCUMENT
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.is_dir():
+            found = "is a file" if folder.exists() else "does not exist"
+            raise StoreError(f"{folder} {found}: name a comparison, a folder NAME.diff") from None
         if (folder / HEADER).is_file() and not read_header(folder).complete:
             raise StoreError(f"{folder} is not finished: the same 'atlas compare' as before goes on") from None
         raise StoreError(f"{folder} is not a comparison (it has no {DOCUMENT}): make it with 'atlas compare'") from None

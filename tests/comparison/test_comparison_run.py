@@ -280,6 +280,11 @@ def test_nothing_is_no_comparison(tmp_path: Path) -> None:
         compare(tmp_path / "a.atlas")
     with pytest.raises(StoreError, match="is not a comparison"):
         open_diff(tmp_path)
+    with pytest.raises(StoreError, match=r"none\.diff does not exist: name a comparison"):
+        open_diff(tmp_path / "none.diff")
+    (tmp_path / "one.diff").write_text("text")
+    with pytest.raises(StoreError, match=r"one\.diff is a file"):
+        open_diff(tmp_path / "one.diff")
 
 
 def test_networks_of_one_fingerprint_only(home: Path) -> None:

@@ -37,10 +37,12 @@ def test_hostile_names_stay_inside_their_strings(hostile: Atlas, tmp_path: Path)
         assert not set(path.read_text()) & set("<>&\u2028\u2029")
 
 
-def test_a_second_export_replaces_the_first(hostile: Atlas, tmp_path: Path) -> None:
+def test_a_second_export_replaces_the_first(hostile: Atlas, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     export(hostile, tmp_path / "site")
+    assert capsys.readouterr().err == ""
     assert list((tmp_path / "site" / "data").rglob("patch/**/*.js"))
     export(hostile, tmp_path / "site", pictures=False)
+    assert "site: the site that was there is replaced" in capsys.readouterr().err
     assert not list((tmp_path / "site" / "data").rglob("patch/**/*.js"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["site"]
 
