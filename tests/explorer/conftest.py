@@ -21,6 +21,12 @@ from suspicions import write_suspected_atlas
 from atlas.explorer import ServerHandle, start_server
 from atlas.storage.atlas import Atlas, open_atlas
 
+AT_REST = """() => {
+    const figure = document.querySelector('.bk-Figure'), explorer = figure?.atlasExplorer;
+    const busy = explorer?.asked || explorer?.pointers?.some(({ asked }) => asked) ||
+        explorer?.panes?.some(({ view }) => view.isFlying);
+    return figure?.dataset.loading === 'false' && !busy;
+}"""
 CONTEXT = {"viewport": WINDOW, "reduced_motion": "reduce"}
 ALLOWED = ("http://127.0.0.1:", "ws://127.0.0.1:", "file://", "data:", "blob:", "about:")
 
@@ -104,11 +110,10 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
 
 
 def settled(page: Any) -> None:
-    """Wait until the map has loaded all that it shows, and painted it."""
-    page.wait_for_function(
-        "document.querySelector('.bk-Figure')?.dataset.loading === 'false'", timeout=60_000, polling=50
-    )
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    """Wait until the map stands still, has loaded all that it shows, and painted it."""
+    for _ in range(2):  # what a painted frame asked for is waited for too
+        page.wait_for_function(AT_REST, timeout=60_000, polling=50)
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from looking import (
+    EXPLORER,
     FRAME,
     Settle,
     Visit,
@@ -16,6 +17,7 @@ from looking import (
     data,
     label_of_live,
     largest_cell,
+    link_of,
     pixels,
     place,
     set_view,
@@ -73,18 +75,18 @@ def test_the_wheel_and_the_keys_move_the_same_view(visit: Visit, served: ServerH
     fixed = place(page, 0.3, 0.6)
     page.mouse.move(*fixed)
     page.mouse.wheel(0, -240)
-    page.wait_for_timeout(100)
+    page.wait_for_function(f"{EXPLORER}.view.scale > 1.2 * {scale}")
     settle(page)
     assert page.evaluate(FRAME)["scale"] > scale * 1.2
     assert place(page, 0.3, 0.6) == pytest.approx(fixed, abs=2)
     page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(400)
+    settle(page)
     assert place(page, 0.3, 0.6)[0] < fixed[0] - 50
     page.keyboard.press("0")
-    page.wait_for_timeout(500)
+    settle(page)
     assert page.evaluate(FRAME)["scale"] == pytest.approx(scale, rel=1e-3)
     page.keyboard.press("+")
-    page.wait_for_timeout(400)
+    settle(page)
     assert page.evaluate(FRAME)["scale"] == pytest.approx(1.6 * scale, rel=1e-3)
 
 
@@ -138,7 +140,6 @@ def test_points_wear_the_colours_of_their_classes(
 ) -> None:
     page = visit(served.url)
     page.get_by_role("group", name="Samples").get_by_text("Only").click()
-    page.wait_for_timeout(100)
     settle(page)
     assert "all 1,798 drawn" in page.locator(".status").inner_text()
     picture, samples = pixels(page), planted.layers[0].samples
@@ -166,7 +167,6 @@ def test_a_class_filter_dims_the_others(visit: Visit, served: ServerHandle, plan
     name = page.locator("button.bar-row .name").first.inner_text()
     chosen = planted.classes.index(name)
     page.locator("button.bar-row").first.click()
-    page.wait_for_timeout(100)
     settle(page)
     left = int((label_of_live(planted) == chosen).sum())
     assert f"{left:,} of 1,798 samples: {name}" in page.locator(".status").inner_text()
@@ -190,7 +190,6 @@ def test_layers_change_and_keep_the_view(visit: Visit, served: ServerHandle, set
     set_view(page, 0.4, 0.5, 1600, settle)
     before = page.evaluate(FRAME)
     page.get_by_label("Layer", exact=True).select_option("1")
-    page.wait_for_timeout(100)
     settle(page)
     assert data(page, "layer") == "1"
     assert page.evaluate(FRAME) == before
@@ -202,7 +201,6 @@ def test_a_level_can_be_locked(visit: Visit, served: ServerHandle, settle: Settl
     set_view(page, 0.5, 0.5, 5000, settle)
     assert shown_level(page) == 1
     page.keyboard.press("a")
-    page.wait_for_timeout(100)
     settle(page)
     assert shown_level(page) == 2
 
@@ -212,9 +210,7 @@ def test_real_pictures_at_one_key(visit: Visit, served: ServerHandle, planted: A
     level = planted.layers[0].levels[shown_level(page)]
     before = pixels(page)
     page.keyboard.press("p")
-    page.wait_for_timeout(150)
     settle(page)
-    page.wait_for_timeout(250)
     cell = largest_cell(level)
     x, y = centre(page, level, cell)
     width = float(data(page, "cellPx"))
@@ -234,9 +230,7 @@ def test_icon_and_real_picture_share_a_cell(visit: Visit, served: ServerHandle, 
     level = planted.layers[0].levels[shown_level(page)]
     for _ in range(2):
         page.keyboard.press("p")
-    page.wait_for_timeout(150)
     settle(page)
-    page.wait_for_timeout(250)
     assert page.get_by_role("button", name="Both").get_attribute("aria-pressed") == "true"
     seen = pixels(page)
     cell = largest_cell(level)
@@ -256,8 +250,7 @@ def test_icon_and_real_picture_share_a_cell(visit: Visit, served: ServerHandle, 
         assert near(wanted) < 40, (u, v)
         told_apart += near(other) > 40
     assert told_apart >= 2
-    page.wait_for_timeout(400)
-    assert "show=both" in page.url
+    assert "show=both" in link_of(page)
 
 
 def test_hostile_names_stay_text(visit: Visit, hostile: Atlas, settle: Settle) -> None:

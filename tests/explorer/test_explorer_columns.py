@@ -148,9 +148,8 @@ def test_samples_wear_the_colours_of_a_column(visit: Visit, planted: Atlas, tmp_
             page.get_by_label("Colour").select_option("column0")
             page.get_by_text("400 of 600 images have a value in this column.").wait_for()
             page.evaluate(f"{EXPLORER}.set({{ points: 'only' }})")
-            page.wait_for_timeout(500)
             settle(page)
-            assert "colour=column0" in page.url
+            assert "colour=column0" in link_of(page)
             assert page.locator(".legend h3").inner_text() == "even & <b>"
             _check_colours(page, planted)
 

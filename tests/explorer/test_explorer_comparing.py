@@ -97,7 +97,6 @@ def test_pictures_of_changes_and_pale_cells(visit: Visit, compared: Atlas, settl
         places = [centre(page, level, cell) for cell in range(len(level))]
 
         def inks() -> np.ndarray:
-            page.wait_for_timeout(300)
             settle(page)
             picture = pixels(page)
             return np.array([255 - picture[round(y), round(x)].min() for x, y in places])

@@ -64,7 +64,6 @@ def test_beyond_ten_classes_dots_have_other_shapes(visit: Visit, many_classes: A
         assert all(shapes[1])
         assert not any(shapes[0] + shapes[2])
         page.keyboard.press("0")
-        page.wait_for_timeout(400)
         settle(page)
         legend = page.locator(".legend")
         legend.get_by_text("other classes in view").click()
@@ -75,7 +74,6 @@ def test_beyond_ten_classes_dots_have_other_shapes(visit: Visit, many_classes: A
 
 def test_a_dark_page_has_no_white_frames(visit: Visit, served: ServerHandle, planted: Atlas, settle: Settle) -> None:
     page = visit(f"{served.url}#colour=effect&effect=2&size=full&names=off", color_scheme="dark")
-    page.wait_for_timeout(300)
     settle(page)
     level, picture = planted.layers[0].levels[looking.shown_level(page)], pixels(page)
     at = (level.statistics.effect_class == 2).argmax(axis=1)
@@ -105,7 +103,6 @@ def test_a_walk_is_in_the_link_and_leaves_the_map_in_sight(visit: Visit, served:
     steps = f"{EXPLORER}.walk.steps.map(({{ found }}) => [found.column, found.row])"
     again = visit(link_of(page))
     again.locator(".walk .step").first.wait_for()
-    again.wait_for_timeout(400)
     settle(again)
     assert again.evaluate(steps) == page.evaluate(steps)
     again.keyboard.press("Escape")
@@ -123,7 +120,7 @@ def test_a_patch_leads_to_all_its_places(visit: Visit, served: ServerHandle, pla
     page.locator(".patch img[src]").first.wait_for()
     page.locator(".patch").first.click()
     page.locator(".note").get_by_text("place").wait_for()
-    page.wait_for_timeout(500)
+    settle(page)
     places = page.evaluate(f"{EXPLORER}.places")
     assert len(places["x"]) > 1
     assert page.evaluate(f"{EXPLORER}.places.x.every((x, i) => {EXPLORER}.view.isInSight(x, {EXPLORER}.places.y[i]))")
@@ -147,7 +144,7 @@ def test_card_and_panel_judge_an_icon_alike_and_the_panel_follows_the_filter(
     verdicts = set()
     for cell in np.flatnonzero(level.has_icon)[::7]:
         page.mouse.move(*looking.centre(page, level, int(cell)))
-        page.wait_for_timeout(100)
+        settle(page)
         card = page.locator(".card .verdict").inner_text().removeprefix("Icon: ")
         page.mouse.click(*looking.centre(page, level, int(cell)))
         where = f"column {level.level.column[cell]}, row {level.level.row[cell]} from"

@@ -25,6 +25,7 @@ class View {
     this.size = null;
     this.centre = null;
     this.flight = 0;
+    this.flying = null; // the flight under way
     for (const range of [figure.x_range, figure.y_range]) {
       for (const end of ["start", "end"]) range.properties?.[end].change.connect(() => this._moved());
     }
@@ -121,6 +122,11 @@ class View {
     if (unequal || x < -0.2 || x > 1.2 || y < -0.2 || y > 1.2) this.show(this.centre);
   }
 
+  /** Whether the map is on its way to a view. */
+  get isFlying() {
+    return this.flying === this.flight;
+  }
+
   /** Fly to a view; a later move of any kind ends the flight. */
   fly(target, ms = 260) {
     const from = { ...this.centre };
@@ -129,6 +135,7 @@ class View {
       this.show(target);
       return;
     }
+    this.flying = flight;
     const begun = performance.now();
     const step = (now) => {
       if (flight !== this.flight) return;
@@ -139,6 +146,7 @@ class View {
       const share = from.scale === target.scale ? eased : (1 / scale - 1 / from.scale) / (1 / target.scale - 1 / from.scale);
       this.show({ x: from.x + (target.x - from.x) * share, y: from.y + (target.y - from.y) * share, scale });
       if (t < 1) requestAnimationFrame(step);
+      else this.flying = null;
     };
     requestAnimationFrame(step);
   }
