@@ -13,10 +13,11 @@ carry it (of all images 1 to 8 % do). Average precision is that of this one's me
 who carries the cue; the mean is over the cues that were found, and 0 for the others beside it. The AUROC holds
 the top score of networks with a used cue against that of nulls: no cue, a cue that is independent of the class, a
 natural sub-cluster. All methods see the same arrays and the same half of the images, and are judged by one function.
-The causal test is asked of every planted cue, the used and the unused: of the suspect that shows it where one does,
-else of its carriers themselves. Clean networks (of the pool "clean" in the last run) are searched on either half, and
-every listed suspect is tried. What is measured of a network is kept in the cache until a line of the method or of this
-benchmark changes.
+The list here is the one that `atlas suspects` gives with the network: what was tried, by standing and then by score;
+the same before anything was tried stands beside it. The causal test is asked of every planted cue, the used and the
+unused: of the candidate that shows it where one that was tried does, listed or not, else of its carriers themselves.
+Clean networks (of the pool "clean" in the last run) are searched on either half, as the others are. What is measured of
+a network is kept in the cache until a line of the method or of this benchmark changes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,16 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(REPOSITORY)]
 from reporting import Figure, arguments, report  # noqa: E402
 from suspect_baselines import BASELINES, LISTED, Ranked, Seen  # noqa: E402
 from suspect_plants import Variant, pools  # noqa: E402
-from suspects_pool import arrays_of, made  # noqa: E402
+from suspects_pool import arrays_of, made, probes_of  # noqa: E402
 
 FIRST = 3
 """Suspects of a list that are looked at."""
 TYPICAL = 25
 """Of a suspect's images, how many say whether it is the cue."""
 OURS = "here"
+UNTESTED = "here, before the causal test"
+STANDING = 1e3
+"""More than any score, -log10 of a p that is at least 1e-300."""
 KINDS = {"development": ("development", "earlier"), "final": ("final",)}
 """The pools of networks that each choice of --kinds means."""
 GOALS = {"recall": 0.9, "precision": 0.8, "auroc": 0.95}
@@ -66,13 +70,58 @@ def seen_of(variant: Variant, cache: Path, turned: bool = False) -> tuple[Seen, 
     return Seen(layers, ~first if turned else first, variant.seed), arrays[0]["marked"]
 
 
-def ours(seen: Seen) -> tuple[Ranked, list[Any]]:
-    """The list of this project, as the other methods give theirs, and its candidates."""
-    from atlas.findings.suspect_candidates import find_candidates
+@dataclass(frozen=True)
+class Tried:
+    """What this project finds in a network: candidates, the causal test's verdicts on them, and their order."""
 
-    found = find_candidates(seen.layers, seed=seen.seed, discovery=seen.discovery)
-    membership = np.array([one.membership for one in found]).reshape(len(found), len(seen.label))
-    return Ranked(membership, np.array([one.score for one in found])), found
+    candidates: list[Any]
+    verdicts: list[Any]
+    order: list[int]
+    seconds: tuple[float, float]
+
+    def ranked(self) -> Ranked:
+        """The list that `atlas suspects` gives with the network, its scores by standing first, as it is ranked."""
+        scores = [STANDING * (3 - self.answers()[one].standing) + self.candidates[one].score for one in self.order]
+        return self._as_ranked(self.order, scores)
+
+    def untested(self) -> Ranked:
+        """The list before anything is tried."""
+        from atlas.findings.suspect_candidates import LISTED as PROVEN
+
+        order = [number for number, one in enumerate(self.candidates) if one.p <= PROVEN]
+        return self._as_ranked(order, [self.candidates[one].score for one in order])
+
+    def all_tried(self) -> Ranked:
+        """All that were tried, listed or not."""
+        return self._as_ranked(list(range(len(self.candidates))), [one.score for one in self.candidates])
+
+    def answers(self) -> list[Any]:
+        from atlas.suspects.ranking import Answer
+
+        return [
+            Answer(one.p, one.score, verdict.used, verdict.spurious, verdict.beyond)
+            for one, verdict in zip(self.candidates, self.verdicts, strict=True)
+        ]
+
+    def _as_ranked(self, order: list[int], scores: list[float]) -> Ranked:
+        images = len(self.candidates[0].membership) if self.candidates else 0
+        membership = np.array([self.candidates[one].membership for one in order]).reshape(len(order), images)
+        return Ranked(membership, np.array(scores))
+
+
+def ours(seen: Seen, probes: list[Any]) -> Tried:
+    """What this project finds, as `atlas suspects` does with the network at hand."""
+    from atlas.findings.suspect_candidates import find_candidates
+    from atlas.suspects.ranking import UNPROVEN, ranked
+    from atlas.suspects.trials import try_candidate
+
+    start = time.process_time()
+    found = find_candidates(seen.layers, seed=seen.seed, discovery=seen.discovery, limit=LISTED, unproven=UNPROVEN)
+    middle = time.process_time()
+    verdicts = [try_candidate(probes, seen.layers, one, seen.discovery, seen.seed)[1] for one in found]
+    seconds = (middle - start, time.process_time() - middle)
+    tried = Tried(found, verdicts, [], seconds)
+    return replace(tried, order=ranked(tried.answers())[:LISTED])
 
 
 def judge(ranked: Ranked, marked: Any) -> dict[str, Any]:
@@ -98,46 +147,41 @@ def measure(variant: Variant, cache: Path, baselines: Sequence[str], turned: boo
         return dict(json.loads(kept.read_text()))
     told = made(variant, cache)
     seen, marked = seen_of(variant, cache, turned)
-    start = time.process_time()
-    ranked, found = ours(seen)
-    methods = {OURS: judge(ranked, marked) | {"seconds": time.process_time() - start}}
-    start = time.process_time()
-    trials = try_all(variant, cache, seen, found, marked, methods[OURS]["ranks"])
-    tried = time.process_time() - start
+    probes = probes_of(variant, cache)
+    tried = ours(seen, probes)
+    methods = {OURS: judge(tried.ranked(), marked) | {"seconds": tried.seconds[0]}}
+    methods[UNTESTED] = judge(tried.untested(), marked) | {"seconds": tried.seconds[0]}
+    answers = answers_of(variant, seen, probes, tried, marked)
     for name in baselines:
         start = time.process_time()
         methods[name] = judge(BASELINES[name](seen), marked) | {"seconds": time.process_time() - start}
     cues = [
         {"kind": cue.kind, "share": cue.share, "chance": cue.chance, "rise": rise, "used": used, "answer": answer}
-        for cue, rise, used, answer in zip(variant.cues, told["rise"], told["used"], trials["cues"], strict=True)
+        for cue, rise, used, answer in zip(variant.cues, told["rise"], told["used"], answers, strict=True)
     ]
     outcome: dict[str, Any] = {"name": variant.name, "null": variant.null, "cues": cues, "methods": methods}
-    outcome |= {"likely": trials["likely"], "trained": told["seconds"], "tried": tried}
+    likely = sum(tried.verdicts[one].spurious == "likely" for one in tried.order)
+    outcome |= {"likely": likely, "trained": told["seconds"], "tried": tried.seconds[1], "trials": len(tried.verdicts)}
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.with_suffix(".part").write_text(json.dumps(outcome))
     kept.with_suffix(".part").rename(kept)
     return outcome
 
 
-def try_all(
-    variant: Variant, cache: Path, seen: Seen, found: list[Any], marked: Any, ranks: Sequence[int]
-) -> dict[str, Any]:
-    """The causal test's answers: `used` for every cue; of nulls how many listed suspects are called likely spurious."""
-    from suspects_pool import probes_of
-
+def answers_of(variant: Variant, seen: Seen, probes: list[Any], tried: Tried, marked: Any) -> list[dict[str, Any]]:
+    """The causal test's answer for every cue: of the candidate that shows it, listed or not, else of its carriers."""
     from atlas.suspects.trials import try_candidate
 
-    probes = probes_of(variant, cache) if len(marked) or found else []
-
-    def verdict(candidate: Any) -> Any:
-        return try_candidate(probes, seen.layers, candidate, seen.discovery, seen.seed)[1]
-
     answers = []
-    for cue, carriers, rank in zip(variant.cues, marked, ranks, strict=True):
-        candidate = found[rank] if rank >= 0 else carriers_as_candidate(seen, carriers, cue.class_index)
-        answers.append({"used": verdict(candidate).used, "listed": rank >= 0})
-    likely = [verdict(one).spurious == "likely" for one in found[:LISTED]] if variant.null else []
-    return {"cues": answers, "likely": sum(likely)}
+    shown = judge(tried.all_tried(), marked)["ranks"]
+    for cue, carriers, rank in zip(variant.cues, marked, shown, strict=True):
+        if rank >= 0:
+            verdict = tried.verdicts[rank]
+        else:
+            candidate = carriers_as_candidate(seen, carriers, cue.class_index)
+            verdict = try_candidate(probes, seen.layers, candidate, seen.discovery, seen.seed)[1]
+        answers.append({"used": verdict.used, "spurious": verdict.spurious, "tried": rank >= 0})
+    return answers
 
 
 def carriers_as_candidate(seen: Seen, carriers: Any, feeds: int) -> Any:
@@ -254,6 +298,9 @@ def list_figures(outcomes: list[dict[str, Any]]) -> list[Figure]:
         ),
         Figure("detection in one network, processor time", float(np.median(seconds)), float(np.median(seconds)), "s"),
         Figure(
+            "causal tests in one network, processor time", float(np.median([o["tried"] for o in outcomes])), None, "s"
+        ),
+        Figure(
             "training of one network, processor time", float(np.median([o["trained"] for o in outcomes])), None, "s"
         ),
     ]
@@ -265,10 +312,10 @@ def causal_figures(outcomes: Iterable[dict[str, Any]]) -> list[Figure]:
     asked = [(cue["used"], cue["answer"]) for outcome in outcomes for cue in outcome["cues"]]
     decided = [(used, told["used"]) for used, told in asked if told["used"] in ("yes", "no")]
     right = [used == (told == "yes") for used, told in decided]
-    listed = sum(told["listed"] for _, told in asked)
+    tried = sum(told["tried"] for _, told in asked)
     details = {
         "asked": len(asked),
-        "of these listed": listed,
+        "of these by what was found": tried,
         "used": {"yes": sum(u and t == "yes" for u, t in decided), "no": sum(u and t == "no" for u, t in decided)},
         "unused": {
             "yes": sum(not u and t == "yes" for u, t in decided),

@@ -62,12 +62,14 @@ def find_candidates(
     seed: int = 0,
     limit: int = 20,
     discovery: NDArray[np.bool_] | None = None,
+    unproven: int = 0,
 ) -> list[Candidate]:
     """Find groups of images that may share a cue: one ranked list, the most surprising first, at most `limit`.
 
     samples: one layer's, or several layers' of the same images. discovery (images,): the images that everything is
     found and scored on; membership is given for all. The list is empty where nothing stands out from natural
-    sub-clusters at a rate of LISTED false discoveries.
+    sub-clusters at a rate of LISTED false discoveries. unproven: how many that do not are given all the same, behind
+    those that do and beyond `limit`, for a test that can tell.
     """
     from scipy.stats import false_discovery_control
 
@@ -92,7 +94,11 @@ def find_candidates(
     adjusted = false_discovery_control(surprise.p)
     listed: list[Candidate] = []
     for one in np.argsort(-surprise.score, kind="stable"):
-        if adjusted[one] > LISTED or len(listed) >= limit:
+        proven = sum(other.p <= LISTED for other in listed)
+        if adjusted[one] <= LISTED:
+            if proven >= limit:
+                continue
+        elif len(listed) - proven >= unproven:
             break
         told = _candidate(families[one], layers, fit, float(surprise.score[one]), float(adjusted[one]))
         if told is None or any(_same(told, other) for other in listed):
@@ -100,9 +106,13 @@ def find_candidates(
         other_side = next((n for n, other in enumerate(listed) if _opposite(told, other, of_class)), None)
         if other_side is None:
             listed.append(told)
-        elif told.figures.get("accuracy_gap", 0.0) > listed[other_side].figures.get("accuracy_gap", 0.0):
+        elif (told.p <= LISTED) == (listed[other_side].p <= LISTED) and _gap(told) > _gap(listed[other_side]):
             listed[other_side] = told
     return listed
+
+
+def _gap(one: Candidate) -> float:
+    return one.figures.get("accuracy_gap", 0.0)
 
 
 def _candidate(

@@ -73,7 +73,7 @@ def _log_normal(rows: Values, mean: Values, spread: Values) -> Values:
 
 
 @dataclass(frozen=True)
-class _Bent:
+class _Shapes:
     """Sinh-arcsinh normals of many shapes, each with its quartiles: (shapes,)."""
 
     skew: Values
@@ -81,13 +81,13 @@ class _Bent:
     quartiles: Values
 
     @classmethod
-    def grid(cls) -> _Bent:
+    def grid(cls) -> _Shapes:
         skew, weight = (v.ravel() for v in np.meshgrid(np.linspace(-0.6, 1.2, 10), (0.5, 0.65, 0.8, 1.0, 1.25)))
         normal = np.array([-0.6745, 0.0, 0.6745])
         return cls(skew, weight, np.sinh((np.arcsinh(np.sinh(normal))[:, None] + skew) / weight))
 
 
-_SHAPES = _Bent.grid()
+_SHAPES = _Shapes.grid()
 
 
 def _bent_likelihood(rows: Values, place: Values, scale: Values, skew: Values, weight: Values) -> Values:
@@ -116,31 +116,63 @@ def one_group_likelihood(values: NDArray[np.floating], enough: float = np.inf) -
         return float(coarse[best])
 
     def loss(at: Values) -> tuple[float, Values]:
-        scaled = (rows - at[0]) * np.exp(-at[1])
-        inner, weight = np.arcsinh(scaled), np.exp(at[3])
-        bent = np.clip(weight * inner - at[2], -15, 15)
-        odd, even, root = np.sinh(bent), np.cosh(bent), 1 + scaled**2
-        value = len(rows) * (at[3] - at[1]) + np.log(even / np.sqrt(root)).sum() - 0.5 * (odd**2).sum()
-        by_bent = np.tanh(bent) - odd * even
-        by_scaled = by_bent * weight / np.sqrt(root) - scaled / root
-        slope = (
-            -by_scaled.sum() * np.exp(-at[1]),
-            -len(rows) - (by_scaled * scaled).sum(),
-            -by_bent.sum(),
-            len(rows) + (by_bent * weight * inner).sum(),
-        )
-        return -float(value), -np.array(slope)
+        each, slopes = _bent(rows, at)
+        return -float(each.sum()), -slopes.sum(axis=1)
 
     start = [place[best], np.log(scale[best]), _SHAPES.skew[best], np.log(_SHAPES.weight[best])]
     found = minimize(loss, start, jac=True, method="BFGS", options={"maxiter": 60, "gtol": 0.05})
-    return max(float(coarse[best]), -float(found.fun) - len(rows) * LOG_ROOT)
+    return max(float(coarse[best]), -float(found.fun))
+
+
+def beside_group_likelihood(values: NDArray[np.floating], mixture: Mixture, row: int) -> float:
+    """Log likelihood of values (images,) under the mixture's group, and a rest of any skew and any weight of tails.
+
+    The group's mean and spread are those of the mixture's `row`; its share and the rest, a sinh-arcsinh normal, are
+    fitted, from the mixture on. What one group is held against must be able to be skewed where that one is: an empty
+    corner of most pictures is a sharp peak with a tail, and no normal beside a mark is.
+    """
+    from scipy.optimize import minimize
+
+    rows = np.asarray(values, np.float64)
+    group = -0.5 * ((rows - mixture.high[row]) / mixture.high_spread[row]) ** 2
+    group -= np.log(mixture.high_spread[row]) + LOG_ROOT
+
+    def loss(at: Values) -> tuple[float, Values]:
+        rest, slopes = _bent(rows, at[:4])
+        share = 1 / (1 + np.exp(-at[4]))
+        inside, outside = group + np.log(share), rest + np.log(1 - share)
+        total = np.logaddexp(inside, outside)
+        belong = np.exp(inside - total)
+        return -float(total.sum()), -np.append((slopes * (1 - belong)).sum(axis=1), (belong - share).sum())
+
+    share = float(mixture.share[row])
+    start = [mixture.low[row], np.log(mixture.low_spread[row]), 0.0, 0.0, np.log(share / (1 - share))]
+    found = minimize(loss, start, jac=True, method="BFGS", options={"maxiter": 40, "gtol": 0.05})
+    return max(float(mixture.likelihood[row]), -float(found.fun))
+
+
+def _bent(rows: Values, at: Values) -> tuple[Values, Values]:
+    """Log density of a sinh-arcsinh normal at each value (images,), and its slopes by the parameters (4, images).
+
+    at: place, log scale, skew, log weight.
+    """
+    scaled = (rows - at[0]) * np.exp(-at[1])
+    inner, weight = np.arcsinh(scaled), np.exp(at[3])
+    bent = np.clip(weight * inner - at[2], -15, 15)
+    odd, even, root = np.sinh(bent), np.cosh(bent), 1 + scaled**2
+    each = at[3] - at[1] - LOG_ROOT + np.log(even / np.sqrt(root)) - 0.5 * odd**2
+    by_bent = np.tanh(bent) - odd * even
+    by_scaled = by_bent * weight / np.sqrt(root) - scaled / root
+    slopes = (-by_scaled * np.exp(-at[1]), -1 - by_scaled * scaled, -by_bent, 1 + by_bent * weight * inner)
+    return each, np.stack(slopes)
 
 
 def stands_apart(held: NDArray[np.floating], bound: Values) -> tuple[Values, Values]:
     """By how many nats two groups explain each row of `held` (splits, images) better than one skewed group.
 
     bound (splits,): nats that a split is not worth more than, whatever this gives; those that cannot reach PROMISING
-    are given 0. -> nats and the standard deviations between the two modes, (splits,) each.
+    are given 0. Both may be skewed: see `beside_group_likelihood`. -> nats and the standard deviations between the two
+    modes, (splits,) each.
     """
     nats, gap = np.zeros(len(held)), np.zeros(len(held))
     asked = np.flatnonzero(bound > PROMISING)
@@ -151,8 +183,9 @@ def stands_apart(held: NDArray[np.floating], bound: Values) -> tuple[Values, Val
     bound = np.minimum(bound[asked], mixture.likelihood - mixture.single)
     for one in np.argsort(-bound)[:FITS]:
         if bound[one] > PROMISING:
-            two = float(mixture.likelihood[one])
-            nats[asked[one]] = max(0.0, two - one_group_likelihood(held[asked[one]], two - PROMISING))
+            values = held[asked[one]]
+            two = beside_group_likelihood(values, mixture, int(one))
+            nats[asked[one]] = max(0.0, two - one_group_likelihood(values, two - PROMISING))
     return nats, gap
 
 

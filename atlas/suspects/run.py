@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +24,12 @@ from atlas.storage.files import make_folder, write_bytes, write_json
 from atlas.storage.suspects import PICTURES, Suspects, read_suspects, suspect_id, write_suspects
 from atlas.suspects.collecting import dense_samples, stored_samples
 from atlas.suspects.icons import cell_icons, cue_picture, rendered_icons
+from atlas.suspects.ranking import UNPROVEN, Answer, ranked
 from atlas.suspects.subject import Subject, open_subject
 from atlas.suspects.telling import row_of
 from atlas.suspects.trials import try_candidate
 
-ENGINE = 2  # raise it when the same atlas gives other suspects
+ENGINE = 3  # raise it when the same atlas gives other suspects
 
 
 @dataclass(frozen=True)
@@ -101,16 +103,25 @@ def _search(search: Search, progress: Progress) -> Suspects:
     discovery = ~halves(subject.ids)
     samples = _samples(search, progress)
     progress("candidates", 0, 1)
-    candidates = find_candidates(samples, seed=search.seed, limit=search.limit, discovery=discovery)
+    candidates = find_candidates(
+        samples,
+        seed=search.seed,
+        limit=search.limit,
+        discovery=discovery,
+        unproven=UNPROVEN if subject.probes else 0,
+    )
     progress("candidates", 1, 1)
-    rows, pictures = [], dict[str, bytes]()
+    tried = []
     for number, candidate in enumerate(candidates):
         stage = "causal tests" if subject.probes else "suspects"
         progress(stage, number, len(candidates))
-        row, own = _tried(search, samples, candidate, discovery)
-        _place_pictures(row, own, f"{PICTURES}/{number}", pictures)
-        rows.append(row)
+        tried.append(_tried(search, samples, candidate, discovery))
         progress(stage, number + 1, len(candidates))
+    order = ranked([_answer(row) for row, _ in tried])[: search.limit]
+    candidates, rows = [candidates[number] for number in order], [tried[number][0] for number in order]
+    pictures: dict[str, bytes] = {}
+    for rank, number in enumerate(order):
+        _place_pictures(rows[rank], tried[number][1], f"{PICTURES}/{rank}", pictures)
     icons = _icons(search, samples, candidates, rows, progress)
     for number, one in enumerate(icons):
         _place_pictures(rows[number], one, f"{PICTURES}/{number}", pictures)
@@ -154,6 +165,10 @@ def _tried(
     row = {"id": name, **row_of(subject, samples[candidate.layer], candidate, outcome, verdict)}
     write_json(kept, row)
     return row, own
+
+
+def _answer(row: dict[str, Any]) -> Answer:
+    return Answer(row["p"], row["score"], row["used"], row["spurious"], row["figures"].get("beyond", math.nan))
 
 
 def _icons(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.findings.suspect_candidates import Candidate, Samples
+from atlas.findings.suspect_candidates import LISTED, Candidate, Samples
 from atlas.suspects.causal import Estimate, Outcome, Tested
 from atlas.suspects.places import WHOLE, Box, Place, in_picture
 from atlas.suspects.probe import Probe
@@ -36,7 +36,7 @@ def row_of(
     verdict = verdict or judge(candidate, outcome)
     images = [int(image) for image in candidate.images]
     box, boxes = _boxes(subject, samples, candidate, outcome)
-    figures = _figures(candidate, outcome)
+    figures = _figures(candidate, outcome, verdict)
     of_label = [image for image in images if subject.label[image] == candidate.label]
     source = common_source([subject.ids[image] for image in of_label], [subject.ids[int(i)] for i in candidate.usual])
     if source is not None:
@@ -82,7 +82,7 @@ def _from(source: Source | None) -> str:
     )
 
 
-def _figures(candidate: Candidate, outcome: Outcome | None) -> dict[str, float]:
+def _figures(candidate: Candidate, outcome: Outcome | None, verdict: Verdict) -> dict[str, float]:
     found = {name: float(value) for name, value in candidate.figures.items()}
     if outcome is not None:
         found |= {
@@ -94,6 +94,7 @@ def _figures(candidate: Candidate, outcome: Outcome | None) -> dict[str, float]:
             "recognised": outcome.before,
             "recognised_without": outcome.without,
             "recognised_usual": outcome.usual,
+            "beyond": verdict.beyond,
         }
     return {name: round(value, 6) for name, value in found.items() if math.isfinite(value)}
 
@@ -194,7 +195,12 @@ def _text(
         "unlikely": "." if verdict.used == "no" else ", and it is unlikely to be spurious.",
         "unclear": "; whether it is spurious is unclear.",
     }[verdict.spurious]
-    return f"{first} {second}{third}"
+    unproven = (
+        ""
+        if candidate.p <= LISTED
+        else f" It is listed for that: by itself it stands out little (p {candidate.p:.2g})."
+    )
+    return f"{first} {second}{third}{unproven}"
 
 
 def _where(box: list[float]) -> str:

@@ -30,12 +30,17 @@ CRISPER = 1.4
 
 @dataclass(frozen=True)
 class Verdict:
-    """Both answers, and the sentences that say why."""
+    """Both answers, and the sentences that say why.
+
+    beyond: by how much giving it raises the logit above what giving the most of a natural part does, by the lower end
+    of its interval; NaN where nothing was given.
+    """
 
     used: Used
     why_used: str
     spurious: Spurious
     why_spurious: str
+    beyond: float = math.nan
 
 
 def judge(candidate: Candidate, outcome: Outcome | None) -> Verdict:
@@ -48,18 +53,24 @@ def judge(candidate: Candidate, outcome: Outcome | None) -> Verdict:
             "Whether the network goes by it was not tested, so what it is stays open.",
         )
     used, why_used = _used(outcome)
-    spurious, why_spurious = _spurious(candidate, outcome, used)
-    return Verdict(used, why_used, spurious, why_spurious)
+    given = _named(outcome, "paste")
+    beyond = math.nan if given is None else given.logit.low - given.spread[1]
+    spurious, why_spurious = _spurious(candidate, outcome, used, beyond)
+    return Verdict(used, why_used, spurious, why_spurious, beyond)
+
+
+def _named(outcome: Outcome, name: str) -> Tested | None:
+    return next((test for test in outcome.tests if test.name == name), None)
 
 
 def _used(outcome: Outcome) -> tuple[Used, str]:
-    given = next((test for test in outcome.tests if test.name == "paste"), None)
+    given = _named(outcome, "paste")
     if given is None:
         return "undecided", "Too few pictures were kept apart from those that it was found on: nothing could be tested."
     where = "it" if outcome.place.local else "its look"
     raised = f"Giving {where} to {given.images} pictures of other classes {_moved(given)}"
     beside = f"natural parts of the class change it by {given.spread[0]:+.1f} to {given.spread[1]:+.1f}"
-    removed = next((test for test in outcome.tests if test.name == "inpaint"), None)
+    removed = _named(outcome, "inpaint")
     taken = "" if removed is None else f"; painting it over in its own pictures {_moved(removed)}"
     said = f"{raised}; {beside}{taken}."
     if given.logit.low > RAISED:
@@ -81,7 +92,7 @@ def _moved(test: Tested) -> str:
     return f"raises the class's logit by {mean:.1f} ({low:.1f} to {high:.1f})"
 
 
-def _spurious(candidate: Candidate, outcome: Outcome, used: Used) -> tuple[Spurious, str]:
+def _spurious(candidate: Candidate, outcome: Outcome, used: Used, beyond: float) -> tuple[Spurious, str]:
     if used == "no":
         return "unlikely", "The network does not go by it, so it does no harm to what is predicted."
     share = float(candidate.figures.get("share_of_class", math.nan))
@@ -109,13 +120,15 @@ def _spurious(candidate: Candidate, outcome: Outcome, used: Used) -> tuple[Spuri
         return "unclear", f"Although {alike}, it lies where the class is partly recognised."
     if used != "yes":
         return "unclear", f"Although {alike}, whether the network goes by it is undecided."
+    if not beyond > 0:
+        return "unclear", f"Although {alike}, giving the most of a natural part of the class does about as much."
     off = "lies off the object" if place.local else "is everywhere in the picture"
     return "likely", f"It {off}, covers {share:.0%} of the class, and {alike}{_without(outcome)}."
 
 
 def _without(outcome: Outcome) -> str:
     """What the class loses without it, where the pictures show that."""
-    removed = next((test for test in outcome.tests if test.name == "inpaint"), None)
+    removed = _named(outcome, "inpaint")
     if removed is None or not removed.accuracy.high < 0:
         return ""
     return f"; without it {-removed.accuracy.mean:.0%} fewer of its pictures are recognised"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from atlas.findings.suspect_candidates import Samples, find_candidates
+from atlas.findings.suspect_candidates import LISTED, Samples, find_candidates
 
 CLASSES = 6
 
@@ -59,6 +59,17 @@ def test_a_planted_cluster_comes_first_and_its_members_are_the_carriers(seed: in
 @pytest.mark.parametrize("seed", range(6))
 def test_nothing_planted_nothing_listed(seed: int) -> None:
     assert find_candidates(gaussian(seed)) == []
+
+
+def test_what_stands_out_too_little_is_given_where_a_test_can_tell() -> None:
+    samples = gaussian(0, carriers=50)
+    proven = find_candidates(samples)
+    more = find_candidates(samples, unproven=3)
+    assert [one.p for one in more[: len(proven)]] == [one.p for one in proven]
+    assert len(more) == len(proven) + 3
+    assert min(one.p for one in more[len(proven) :]) > LISTED
+    few = find_candidates(samples, limit=1, unproven=1)
+    assert [one.p <= LISTED for one in few] == [True, False]
 
 
 def test_twenty_five_images_are_enough() -> None:

@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from atlas.findings.suspect_evidence import fit_mixtures, goes_with, one_group_likelihood, share_of, stands_apart
+from atlas.findings.suspect_evidence import (
+    beside_group_likelihood,
+    fit_mixtures,
+    goes_with,
+    one_group_likelihood,
+    share_of,
+    stands_apart,
+)
 from atlas.findings.suspect_families import against_natural, densest_half
 from atlas.findings.suspect_figures import concentration, difference_of_means, difference_of_shares, pushed_towards
-from atlas.findings.suspect_splits import split
+from atlas.findings.suspect_splits import evened, split
 from atlas.findings.suspect_views import Samples, dense_grid, see, whiten
 
 
@@ -118,6 +125,39 @@ def test_two_groups_stand_apart_and_one_skewed_group_does_not() -> None:
     assert np.sort(apart_one)[-4] < 5
     assert np.sort(apart_two[apart_two > 0])[0] > 5
     assert np.median(gap[apart_two > 0]) == pytest.approx(5, abs=0.7)
+
+
+def test_a_group_stands_apart_from_what_has_heavy_tails_too() -> None:
+    """Most pictures have an empty corner: a sharp peak with a tail, and a mark far from it."""
+    rng = np.random.default_rng(14)
+    apart, none = [], []
+    for _ in range(6):
+        rest = np.r_[0.3 * rng.normal(size=120), np.abs(rng.normal(0, 3, 60))]
+        apart.append(np.r_[rest, rng.normal(10, 1, 20)])
+        none.append(np.r_[rest, np.abs(rng.normal(0, 3, 20))])
+    far, near = (stands_apart(np.array(rows), np.full(6, np.inf))[0] for rows in (apart, none))
+    assert np.median(far) > 6
+    assert np.median(near) < 4
+
+
+def test_a_rest_that_is_normal_is_as_likely_as_in_the_mixture() -> None:
+    rng = np.random.default_rng(15)
+    values = np.r_[rng.normal(size=900), rng.normal(6, 1, size=100)]
+    mixture = fit_mixtures(values[None])
+    found = beside_group_likelihood(values, mixture, 0)
+    assert mixture.likelihood[0] <= found < mixture.likelihood[0] + 6  # two parameters more than were asked for
+
+
+def test_a_group_is_split_off_a_class_that_varies_more_than_others_do() -> None:
+    rng = np.random.default_rng(16)
+    rows = rng.normal(size=(200, 16)).astype(np.float32)
+    rows[:, :3] *= np.array([3.5, 3, 2.5], np.float32)
+    rows[:26, 7] += 5
+    truth = np.arange(200) < 26
+    best = max((((one > 0.5) & truth).sum() / ((one > 0.5) | truth).sum() for one in split(rows, 0).belong), default=0)
+    assert best > 0.75
+    spread = np.subtract(*np.quantile(evened(rows), (0.75, 0.25), axis=0)) / 1.349
+    assert spread.max() < 1.0001
 
 
 def test_a_mixture_finds_its_two_means_and_its_share() -> None:
