@@ -12,7 +12,8 @@ A used cue counts as found if among the first three of a list there is one of wh
 carry it (of all images 1 to 8 % do). Average precision is that of this one's membership, over all images, against
 who carries the cue; the mean is over the cues that were found, and 0 for the others beside it. The AUROC holds
 the top score of networks with a used cue against that of nulls: no cue, a cue that is independent of the class, a
-natural sub-cluster. All methods see the same arrays and the same half of the images, and are judged by one function.
+natural sub-cluster. All methods see the same arrays and the same half of the images, and are judged by one function;
+the pictures themselves, whose colours are looked at too, and the network for the causal test only this one does.
 The list here is the one that `atlas suspects` gives with the network: what was tried, by standing and then by score;
 the same before anything was tried stands beside it. The causal test is asked of every planted cue, the used and the
 unused: of the candidate that shows it where one that was tried does, listed or not, else of its carriers themselves.
@@ -43,7 +44,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(REPOSITORY)]
 from reporting import Figure, arguments, report  # noqa: E402
 from suspect_baselines import BASELINES, LISTED, Ranked, Seen  # noqa: E402
 from suspect_plants import Variant, pools  # noqa: E402
-from suspects_pool import arrays_of, made, probes_of  # noqa: E402
+from suspects_pool import arrays_of, made, planted, probes_of  # noqa: E402
 
 FIRST = 3
 """Suspects of a list that are looked at."""
@@ -62,10 +63,13 @@ def seen_of(variant: Variant, cache: Path, turned: bool = False) -> tuple[Seen, 
     """What methods see of a network, and who carries its cues: bool (cues, images); turned: on the other half."""
     from atlas.findings.groups import halves
     from atlas.findings.suspect_candidates import Samples
+    from atlas.suspects.sameness import colours
 
     arrays = arrays_of(variant, cache)
-    names = [field.name for field in fields(Samples)]
+    names = [field.name for field in fields(Samples) if field.name != "plain"]
     layers = [Samples(**{name: one[name] for name in names}) for one in arrays]
+    pictures = planted(variant, "detection", cache).pictures.transpose(0, 3, 1, 2)
+    layers[0] = replace(layers[0], plain=colours(pictures))
     first = ~halves([f"{variant.name}/{index}" for index in range(len(layers[0].label))])
     return Seen(layers, ~first if turned else first, variant.seed), arrays[0]["marked"]
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-On = Literal["rows", "pooled", "peak"]
+On = Literal["rows", "pooled", "peak", "plain"]
 Vectors = NDArray[np.float32]
 
 AXES = 32
@@ -33,7 +33,8 @@ class Samples:
     rows: float32 (rows, channels), sampled positions; image: int64 (rows,), the image that each is of; where: float32
     (rows, 2), its place (u, v) in [0, 1]². pooled, peak: float32 (images, channels), mean and maximum over the whole
     map. label, prediction: int64 (images,), -1 for none. confidence: float32 (images,). effects: float32 (rows,
-    classes), each row's part in the logits, or None. classes: their names.
+    classes), each row's part in the logits, or None. classes: their names. plain: float32 (images, figures), what can
+    be said of the pictures without any network, such as quantiles of their colours, or None.
     """
 
     rows: Vectors
@@ -46,6 +47,7 @@ class Samples:
     confidence: Vectors
     effects: Vectors | None
     classes: tuple[str, ...]
+    plain: Vectors | None = None
 
     @property
     def group(self) -> NDArray[np.int64]:
@@ -74,12 +76,16 @@ class View:
 def see(samples: Samples, layer: int, fit: NDArray[np.bool_]) -> Iterator[View]:
     """Yield every view of one layer's samples, whitened by the images of `fit` (images,) alone.
 
-    Where all images have the same grid of places (a dense map), also its blocks, its rim and the spread over places.
+    Where all images have the same grid of places (a dense map), also its blocks, its rim and the spread over places;
+    where plain figures of the pictures are known, also these: a tint is 1.5 to 4 standard deviations of a class wide in
+    the best view of activations, and 3 to 7 in these.
     """
     seen: list[tuple[str, On, Vectors, Vectors, NDArray[np.int64] | None]] = [
         ("pooled", "pooled", samples.pooled, samples.pooled, None),
         ("peak", "peak", samples.peak, samples.peak, None),
     ]
+    if samples.plain is not None:
+        seen.append(("plain", "plain", samples.pooled, samples.plain, None))
     grid = dense_grid(samples)
     if grid is not None:
         order, down, across = grid

@@ -21,6 +21,7 @@ from atlas.models.effects import plain_attention
 from atlas.records import Progress, RowKind
 from atlas.storage.tables import read_arrays, write_arrays
 from atlas.suspects.probe import Probe
+from atlas.suspects.sameness import colours
 from atlas.suspects.subject import Subject
 
 TILES = 8
@@ -54,7 +55,7 @@ def _mean_rows(subject: Subject, rows: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def dense_samples(subject: Subject, memory: float, kept: Path, progress: Progress) -> list[Samples]:
-    """Run every image through the network, and keep the means of tiles of each probe's layer.
+    """Run every image through the network, keep the means of tiles of each probe's layer, and the picture's colours.
 
     memory: GB that the tiles of all layers may take; there are fewer of them where it does not suffice. kept: a file
     where the result is left, so that a run that was stopped does not read the pictures again.
@@ -62,7 +63,7 @@ def dense_samples(subject: Subject, memory: float, kept: Path, progress: Progres
     sides = _sides(subject, memory)
     if kept.exists():
         names = [f"{number}/{name}" for number in range(len(sides)) for name in ("rows", "pooled", "peak")]
-        arrays = read_arrays(kept, [*names, "effects"])
+        arrays = read_arrays(kept, [*names, "effects", "plain"])
     else:
         arrays = _run(subject, sides, progress)
         write_arrays(kept, arrays)
@@ -73,7 +74,8 @@ def dense_samples(subject: Subject, memory: float, kept: Path, progress: Progres
         where = np.tile(np.stack([u.ravel(), v.ravel()], axis=1).astype(np.float32), (len(pooled), 1))
         image = np.repeat(np.arange(len(pooled)), high * wide)
         effects = arrays["effects"].astype(np.float32) if number == len(sides) - 1 and len(arrays["effects"]) else None
-        found.append(_samples(subject, rows, image, where, pooled, peak, effects))
+        plain = arrays["plain"].astype(np.float32) if number == 0 else None
+        found.append(_samples(subject, rows, image, where, pooled, peak, effects, plain))
     return found
 
 
@@ -85,6 +87,7 @@ def _samples(
     pooled: NDArray[np.float32],
     peak: NDArray[np.float32],
     effects: NDArray[np.float32] | None,
+    plain: NDArray[np.float32] | None = None,
 ) -> Samples:
     return Samples(
         rows=rows,
@@ -97,6 +100,7 @@ def _samples(
         confidence=subject.confidence,
         effects=effects,
         classes=subject.classes,
+        plain=plain,
     )
 
 
@@ -114,16 +118,17 @@ def _sides(subject: Subject, memory: float) -> list[tuple[int, int]]:
 def _run(subject: Subject, sides: Sequence[tuple[int, int]], progress: Progress) -> dict[str, NDArray[np.float16]]:
     images = len(subject.store)
     names = [f"{number}/{name}" for number in range(len(sides)) for name in ("rows", "pooled", "peak")]
-    parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in [*names, "effects"]}
+    parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in [*names, "effects", "plain"]}
     probe = subject.probes[-1]
     with_effects = len(subject.store.outputs) <= EFFECTS
     progress("activations", 0, images)
     with ThreadPoolExecutor(READERS) as readers:
         for start in range(0, images, probe.batch):
             numbers = range(start, min(images, start + probe.batch))
-            pictures = torch.from_numpy(np.stack(list(readers.map(probe.read, numbers))))
-            batch = probe.model.preprocess.normalise(pictures.to(probe.model.device))
-            for name, values in _seen(subject, sides, batch, with_effects).items():
+            pictures = np.stack(list(readers.map(probe.read, numbers)))
+            batch = probe.model.preprocess.normalise(torch.from_numpy(pictures).to(probe.model.device))
+            seen = _seen(subject, sides, batch, with_effects) | {"plain": colours(pictures)}
+            for name, values in seen.items():
                 parts[name].append(np.clip(values, -LARGEST, LARGEST).astype(np.float16))
             progress("activations", numbers.stop, images)
     empty = np.empty((0, 0), np.float16)

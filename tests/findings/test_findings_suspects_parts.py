@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
+from atlas.findings.suspect_candidates import find_candidates
 from atlas.findings.suspect_evidence import (
     beside_group_likelihood,
     fit_mixtures,
@@ -249,3 +252,21 @@ def test_the_densest_half_is_where_most_are() -> None:
         best = min(range(76), key=lambda i: ordered[i + 74] - ordered[i])
         assert found == pytest.approx(ordered[best : best + 75].mean(), abs=1e-5)
     assert densest_half(rows) == pytest.approx([0, 3], abs=0.5)
+
+
+def test_plain_figures_of_pictures_are_one_more_view() -> None:
+    """What no layer shows, a tint that the first one evens out, is found by the pictures' own colours."""
+    samples = dense(images=900, side=4)
+    rng = np.random.default_rng(17)
+    plain = rng.normal(size=(900, 8)).astype(np.float32)
+    carriers = np.flatnonzero(samples.label == 1)[:40]
+    plain[carriers, 3] += 7
+    everything = np.ones(900, bool)
+    names = [view.name for view in see(samples, 0, everything)]
+    seen = {view.name: view for view in see(replace(samples, plain=plain), 0, everything)}
+    assert [*names[:2], "plain", *names[2:]] == list(seen)
+    np.testing.assert_array_equal(seen["plain"].raw, samples.pooled)
+    found = find_candidates(replace(samples, plain=plain))[0]
+    assert found.on == "plain"
+    assert sorted(found.images.tolist()) == carriers.tolist()
+    assert found.direction.shape == (6,)

@@ -7,7 +7,7 @@ import pytest
 
 from atlas.suspects.edits import blurred, filled, frame_of, given_look, look_of, pasted, replaced
 from atlas.suspects.places import mask_of
-from atlas.suspects.sameness import crispness, mark_of, plainness
+from atlas.suspects.sameness import colours, crispness, mark_of, plainness
 from atlas.suspects.sources import common_source
 
 SIDE = 32
@@ -137,3 +137,15 @@ def test_a_source_is_what_only_the_members_ids_have() -> None:
     assert (found.text, found.inside, found.outside) == ("agency", 1.0, 0.0)
     assert common_source(members[:12], members[8:]) is None
     assert common_source([f"ship/{n:05d}.jpg" for n in range(20)], [f"ship/{n:05d}.jpg" for n in range(20, 40)]) is None
+
+
+def test_colours_are_the_quantiles_of_every_channel() -> None:
+    pictures = np.random.default_rng(5).integers(0, 256, (3, 3, 20, 24)).astype(np.uint8)
+    found = colours(pictures)
+    assert found.shape == (3, 15)
+    for picture, told in zip(pictures, found.reshape(3, 3, 5), strict=True):
+        for channel, shades in zip(picture, told, strict=True):
+            np.testing.assert_allclose(shades, np.quantile(channel, (0.02, 0.1, 0.5, 0.9, 0.98)))
+    striped = np.zeros((1, 1, 64, 64), np.uint8)  # no step through the pixels may see one column alone
+    striped[..., ::4] = 200
+    assert colours(striped)[0, [2, 3]].tolist() == [0, 200]
