@@ -78,7 +78,7 @@ def demo(
     force: Force = False,
 ) -> None:
     """Build the embedded dataset's atlases, honest and shortcut, compare them, find suspects, open the explorer."""
-    from atlas.demo import build_demo, compare_demo, find_demo_suspects
+    from atlas.demo import build_demo, compare_demo, demo_pipelines, find_demo_suspects
 
     with show_progress() as progress:
         atlases = build_demo(out, force=force, progress=progress)
@@ -92,7 +92,7 @@ def demo(
         from atlas.explorer import explore
 
         # The atlas is opened anew: what has been found since it was built is in it now.
-        explore((atlases[0], atlases[1].path, diff.atlas), port=port)
+        explore((atlases[0], atlases[1].path, diff.atlas), port=port, pipelines=demo_pipelines())
 
 
 @app.command()

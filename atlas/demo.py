@@ -25,6 +25,11 @@ def shipped(relative: str) -> Path:
     return inside if inside.exists() else package.parent / relative
 
 
+def demo_pipelines() -> tuple[Path, ...]:
+    """The pipelines of what the demo shows: two atlases, and the comparison, whose pictures the second looks into."""
+    return tuple(shipped(f"pipelines/shapes_{name}.toml") for name in (*NAMES, NAMES[1]))
+
+
 def build_demo(out: str | Path, *, force: bool = False, progress: Progress = silent) -> tuple[Atlas, ...]:
     """Build honest.atlas and shortcut.atlas in the folder `out`; what is already there is kept."""
     folder = Path(out)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from atlas.config import load_manifest_config, load_pipeline_config
-from atlas.demo import NAMES, shipped
+from atlas.demo import NAMES, demo_pipelines, shipped
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -19,6 +19,12 @@ def test_the_demo_s_files_are_there(name: str) -> None:
     assert checkpoint.is_file()
     assert checkpoint.stat().st_size < 1_000_000
     assert load_manifest_config(pipeline.parent / config.data.manifest).source == "shapes"
+
+
+def test_the_demo_shows_its_networks_at_hand() -> None:
+    honest, shortcut, compared = demo_pipelines()
+    assert (honest, shortcut) == tuple(shipped(f"pipelines/shapes_{name}.toml") for name in NAMES)
+    assert compared in (honest, shortcut)
 
 
 def test_every_pipeline_and_manifest_is_valid(repository: Path) -> None:

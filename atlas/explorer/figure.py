@@ -16,10 +16,10 @@ from atlas.explorer.encode import to_json
 # In the order in which they build on one another.
 SCRIPTS = (
     *("words", "kernel", "shards", "view", "columns", "filters", "colours", "points", "pointbook", "cells", "tiles"),
-    *("outlines", "address", "network", "views", "panel", "finder", "columnfilter", "overview", "selection", "regions"),
-    *("walk", "drift", "strips", "changes", "causal", "suspects", "suspectpanel", "suspectmap"),
+    *("outlines", "address", "network", "views", "captions", "panel", "finder", "columnfilter", "overview"),
+    *("selection", "regions", "walk", "drift", "strips", "changes", "causal", "suspects", "suspectpanel", "suspectmap"),
     *("names", "minimap", "picture", "layers", "chrome", "beside", "links", "pane", "painter", "pointer"),
-    *("penkeys", "input", "parts", "explorer", "asked"),
+    *("penkeys", "input", "parts", "explorer", "showing", "asked"),
 )
 
 STYLES = ("explorer.css", "suspects.css")

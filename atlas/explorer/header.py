@@ -15,6 +15,7 @@ from atlas.explorer.encode import pack
 from atlas.explorer.shards import Shards
 from atlas.explorer.suspecting import suspect_columns, told_suspects
 from atlas.storage.atlas import AtlasLayer
+from atlas.storage.diff import is_diff
 from atlas.storage.sheets import TILE_SIDE
 
 CORNER = (0.25, 0.06)
@@ -36,7 +37,8 @@ def page_header(
     """The page's first document, ready for JSON.
 
     notes: sentences on what this home leaves out. others: (name, address) of each atlas that the same server shows,
-    this one included; empty when it is alone. network: whether the network is at hand. asks: whether somebody answers
+    this one included; empty when it is alone. network: whether one is at hand; beside a comparison it looks inside
+    pictures alone. asks: whether somebody answers
     the page's questions; a server always does, a notebook's kernel may.
     """
     atlas = shards.atlas
@@ -66,7 +68,8 @@ def page_header(
         "thumbnailSize": atlas.header.thumbnail_size,
         "notes": list(notes),
         "atlases": [list(pair) for pair in others],
-        "network": network,
+        "network": network and not is_diff(atlas.path),
+        "looks": network,
         "columns": [column.summary() for column in shards.columns],
         "diff": told(atlas),
         "suspects": suspects and suspects | {"column": _suspect_column(shards)},

@@ -21,7 +21,7 @@ from atlas.explorer.server import Binding, ServerHandle, start_server
 
 METHODS = ("GET", "POST", "DELETE")
 # What the page's own scripts ask for, and nothing else of the server: no login, no Bokeh session.
-ASKABLE = re.compile(r"(data|find|marks|table|network)/[0-9a-f]{16}[\w/.?=&%+~!*'()-]*", re.ASCII)
+ASKABLE = re.compile(r"(data|find|marks|table|network|view)/[0-9a-f]{16}[\w/.?=&%+~!*'()-]*", re.ASCII)
 _SECONDS = 320.0  # the network's patience is 300
 
 
@@ -52,7 +52,7 @@ class Relay:
 
     def ask(self, method: str, path: str, *, type: str = "", body: bytes | None = None) -> Reply:
         """The server's answer to one question; 404 for what a page has no reason to ask."""
-        if method not in METHODS or not ASKABLE.fullmatch(path) or ".." in path:
+        if method not in METHODS or not ASKABLE.fullmatch(path) or ".." in path.partition("?")[0]:
             return Reply(404, "text/plain", b"404")
         headers = {"Content-Type": type} if type else {}
         try:

@@ -36,18 +36,19 @@ def answer(bench: Bench, request: Message, progress: Progress) -> Message | None
 
 def _opened(bench: Bench, request: LookRequest) -> tuple[str, Image.Image, str | None]:
     """The picture with its name and its label's."""
-    atlas, source = bench.atlas, bench.job.source
+    shown, source = bench.shown, bench.job.source
     if request.image is None:
         try:
             return request.name or "a picture", decode(request.picture), None
         except PictureError as error:
             raise DataError(f"this is no picture that can be read: {error}") from error
-    if not 0 <= request.image < len(atlas.images):
-        raise DataError(f"the atlas has images 0 to {len(atlas.images) - 1}, not {request.image}")
-    name = str(atlas.images.ids[request.image])
+    if not 0 <= request.image < len(shown.images):
+        raise DataError(f"the atlas has images 0 to {len(shown.images) - 1}, not {request.image}")
+    name = str(shown.images.ids[request.image])
     index = source.index_of(name)
     label = source.entries()[index].label
     try:
-        return name, source.read(index), source.classes[label] if label >= 0 else None
+        title = f"{name}, seen by {bench.title}" if bench.title else name
+        return title, source.read(index), source.classes[label] if label >= 0 else None
     except PictureError as error:
         raise DataError(f"'{name}' cannot be read: {error}") from error

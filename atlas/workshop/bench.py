@@ -25,6 +25,7 @@ from atlas.records import LayerShape, Progress, RowKind, Spectrum
 from atlas.rendering.maco import fine_size, render_fine
 from atlas.rendering.objective import Objective
 from atlas.storage import ActivationStore, Atlas, open_atlas
+from atlas.storage.diff import is_diff, open_diff
 from atlas.storage.remembered import store_of
 from atlas.workshop.requests import (
     Fine,
@@ -49,11 +50,18 @@ _FADES = 0.02  # of cosine: a neighbour that is so much less alike counts for a 
 
 
 class Bench:
-    """A pipeline's network, and the atlas made with it. Raises AtlasError in one sentence when they do not belong."""
+    """A pipeline's network, and the atlas made with it. Raises AtlasError in one sentence when they do not belong.
+
+    shown: what the user sees, the atlas itself or a comparison. atlas: made with this network alone. title: its name in
+    the comparison, empty for an atlas.
+    """
 
     def __init__(self, pipeline: Path, atlas: Path) -> None:
-        self.atlas: Atlas = open_atlas(atlas)
+        self.shown: Atlas = open_atlas(atlas)
         self.job: Job = open_job(pipeline)
+        self.atlas, self.title = self.shown, ""
+        if is_diff(atlas):
+            self.atlas, self.title = self._compared(pipeline, atlas)
         made = self.atlas.provenance.get("model", {})
         if made.get("weights_hash") != self.job.model.weights_hash:
             raise StoreError(
@@ -64,6 +72,13 @@ class Bench:
                 f"{pipeline} has another preprocessing than {atlas} was made with: name the pipeline that it was made "
                 "with"
             )
+
+    def _compared(self, pipeline: Path, diff: Path) -> tuple[Atlas, str]:
+        """The atlas of the network that was compared, and its title."""
+        for network in open_diff(diff).document["networks"]:
+            if network["weights"] == self.job.model.weights_hash:
+                return open_atlas((diff / network["atlas"]).resolve()), str(network["title"])
+        raise StoreError(f"{pipeline} has the weights of no network in {diff}: name a pipeline that was compared")
 
     def fine(self, request: FineRequest, progress: Progress) -> Fine:
         """Render the fine icon of a cell's mean activation."""
@@ -216,6 +231,8 @@ def _answer(bench: Bench, request: Message, progress: Progress, also: Answer | N
         return further
     if isinstance(request, LookRequest):
         return Refused("this process of the network cannot look inside a picture: start it as atlas.looking.launch")
+    if bench.atlas is not bench.shown:
+        return Refused("beside a comparison the network looks inside pictures alone: open its own atlas for the rest")
     if isinstance(request, FineRequest):
         return bench.fine(request, progress)
     assert isinstance(request, LocateRequest)

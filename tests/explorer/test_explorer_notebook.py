@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
-import time
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
+from lab import Notebook, jupyterlab, selected
 from looking import EXPLORER
+from suspicions import MEMBERS
 
 from atlas.errors import AtlasError
 from atlas.explorer import notebook
 from atlas.explorer.editions import Editions
+from atlas.explorer.marks import read_marks
 from atlas.explorer.notebook import NotebookExplorer, selected_samples
 from atlas.explorer.relay import Relay
-from atlas.explorer.server import free_port
 from atlas.explorer.shards import Shards
+from atlas.pipeline import build
 from atlas.storage.atlas import Atlas
-
-STARTS_IN_S = 60
-CELLS = (
-    "import atlas\nexplorer = atlas.explore({path!r})\nexplorer",
-    "import json\nprint('ROWS', json.dumps(explorer.selection()['row'].to_pylist()))",
-)
+from atlas.storage.atlas_header import MARKS
+from tests.tiny import write_tiny_pipeline
 
 
 @pytest.fixture
@@ -69,6 +63,7 @@ def test_a_region_kept_in_a_notebook_lies_beside_the_atlas(relay: Relay, planted
         ("GET", ""),
         ("GET", "login"),
         ("GET", "data/../login"),
+        ("GET", "view/0123456789abcdef/../login?x"),
         ("GET", "data/0123456789abcdef/../../login"),
         ("GET", "http://127.0.0.1/"),
         ("GET", "data/0123456789abcdef/x\r\nHost: elsewhere"),
@@ -162,73 +157,73 @@ def test_a_missing_pipeline_is_said_at_once(planted: Atlas, tmp_path: Path) -> N
         NotebookExplorer(planted, pipeline=tmp_path / "none.toml")
 
 
-@pytest.fixture(scope="module")
-def lab(planted: Atlas, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A JupyterLab with one notebook; its address."""
-    if importlib.util.find_spec("jupyterlab") is None:
-        pytest.skip("jupyterlab is not installed")
-    folder = tmp_path_factory.mktemp("lab")
-    cells = [nbformat.v4.new_code_cell(source.format(path=str(planted.path))) for source in CELLS]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "map.ipynb")
-    port = free_port()
-    options = ["--IdentityProvider.token=", "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0"]
-    places = {f"JUPYTER_{name}_DIR": str(folder / name) for name in ("CONFIG", "RUNTIME")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *options, f"--ServerApp.port={port}",
-         f"--ServerApp.root_dir={folder}"],
-        env={**os.environ, **places}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(STARTS_IN_S * 2):
-            try:
-                urllib.request.urlopen(f"{address}/api").close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield f"{address}/lab/tree/map.ipynb"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_map_works_in_jupyterlab_and_the_kernel_knows_the_selection(
+    chromium: Any, planted: Atlas, tmp_path: Path
+) -> None:
+    shown = f"import atlas\nexplorer = atlas.explore({str(planted.path)!r})\nexplorer"
+    with jupyterlab(tmp_path, (shown, selected("row"))) as address:
+        notebook = Notebook(chromium, address)
+        notebook.open_map(planted.name)
+        chosen = notebook.drag_box((150, 200), (350, 400))
+        assert notebook.frame.get_by_role("heading", name=re.compile("samples$")).count() == 1
+        assert len(chosen) > 10
+        assert sorted(json.loads(notebook.printed(1, "SELECTED"))) == sorted(chosen)
+        notebook.page.close()
+    assert notebook.troubles == []
 
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_the_map_works_in_jupyterlab_and_the_kernel_knows_the_selection(
-    chromium: Any, lab: str, planted: Atlas
+def test_suspects_are_listed_opened_marked_and_selected_in_jupyterlab(
+    chromium: Any, suspected: Atlas, tmp_path: Path
 ) -> None:
-    page = chromium.new_page(viewport={"width": 1400, "height": 1000})
-    troubles: list[str] = []
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("request", lambda request: troubles.append(request.url) if not _own(request.url) else None)
-    page.goto(lab)
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=90_000)  # a cell run before is passed over
-    page.locator(".jp-CodeCell").first.click()
-    page.keyboard.press("Shift+Enter")
-    frame = page.frame_locator(f"iframe[title='{planted.name}']")
-    frame.get_by_text("600 images").first.wait_for(timeout=90_000)
-    inside = next(one for one in page.frames if one.parent_frame is not None)
-    inside.wait_for_function(f"() => {EXPLORER}.shards.loading === false && {EXPLORER}.level !== null")
-    box = page.locator(f"iframe[title='{planted.name}']").bounding_box()
-    page.mouse.move(box["x"] + 250, box["y"] + 300)
-    page.mouse.click(box["x"] + 60, box["y"] + 330)  # beside the map: the keys are the frame's now
-    page.keyboard.press("b")
-    page.mouse.move(box["x"] + 150, box["y"] + 200)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 350, box["y"] + 400, steps=5)
-    page.mouse.up()
-    frame.get_by_role("heading", name=re.compile("samples$")).wait_for()
-    chosen = inside.evaluate(f"() => Array.from({EXPLORER}.selectedSamples.row)")
-    assert len(chosen) > 10
-    page.locator(".jp-CodeCell").nth(1).click()
-    page.keyboard.press("Shift+Enter")
-    page.get_by_text("ROWS [").wait_for()
-    said = page.get_by_text("ROWS [").last.inner_text()
-    assert sorted(json.loads(said.removeprefix("ROWS "))) == sorted(chosen)
-    page.close()
-    assert troubles == []
+    folder = tmp_path / "marked.atlas"
+    shutil.copytree(suspected.path, folder)  # it keeps what is said of it
+    shown = f"import atlas\nexplorer = atlas.explore({str(folder)!r})\nexplorer"
+    with jupyterlab(tmp_path, (shown, selected("id"))) as address:
+        notebook = Notebook(chromium, address)
+        notebook.open_map(suspected.name)
+        frame = notebook.frame
+        listed = frame.locator(".suspects .suspect")
+        assert listed.count() == 2
+        listed.first.click()
+        frame.get_by_text("Does the network use it?").wait_for()
+        assert notebook.inside.evaluate(f"() => {EXPLORER}.state.layer") == 1  # the layer that it was found on
+        frame.locator(".judge textarea").fill("the sticker again")
+        frame.get_by_role("button", name="Cue", exact=True).click()
+        frame.locator(".judge button[aria-pressed='true']").wait_for()
+        marks = read_marks(folder / MARKS).suspects
+        assert [(one["mark"], one["note"]) for one in marks.values()] == [("cue", "the sticker again")]
+        frame.get_by_role("button", name="Only its images").click()
+        notebook.inside.wait_for_function(f"() => !{EXPLORER}.shards.loading")
+        chosen = notebook.drag_box((120, 180), (620, 600))
+        members = {suspected.images.ids[image] for image in MEMBERS}
+        assert len(chosen) > 10
+        assert set(json.loads(notebook.printed(1, "SELECTED"))) <= members
+        notebook.page.close()
+    assert notebook.troubles == []
 
 
-def _own(url: str) -> bool:
-    return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:"))
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_picture_is_looked_into_within_jupyterlab(chromium: Any, tmp_path: Path) -> None:
+    built = build(write_tiny_pipeline(tmp_path, images=48), tmp_path / "tiny.atlas")
+    shown = "import atlas\nexplorer = atlas.explore('tiny.atlas', pipelines=['tiny.toml'])\nexplorer"
+    with jupyterlab(tmp_path, (shown,)) as address:
+        notebook = Notebook(chromium, address)
+        notebook.open_map(built.name)
+        frame = notebook.frame
+        notebook.page.keyboard.press("i")
+        notebook.page.keyboard.type(built.images.ids[5])
+        frame.locator(".matches button").first.click()
+        frame.locator(".note").get_by_role("button", name="Look inside").click()
+        frame.locator(".note").get_by_role("button", name="Open its page").click(timeout=240_000)
+        page = frame.frame_locator(".reader iframe")
+        page.get_by_role("heading", name="On the map of 1").wait_for()
+        assert page.get_by_text(built.images.ids[5]).count() > 0
+        notebook.page.keyboard.press("Escape")
+        assert frame.locator(".reader").is_hidden()
+        notebook.page.close()
+    assert notebook.troubles == []

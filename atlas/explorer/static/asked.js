@@ -14,7 +14,7 @@ Object.assign(Explorer.prototype, {
       const [records, ...places] = await Promise.all([`image/${shard}`, ...layers.map((layer) => `places/${layer}/${shard}`)].map((key) => this.shards.wait(key)));
       if (this.marked !== image || places.includes(null) || shown.some(({ layer }, i) => layer !== layers[i])) return;
       shown.forEach((pane, i) => (pane.places = placesOf(places[i], image)));
-      this.chrome.showPlaces(this.places, records?.ids[image % IMAGES_PER_SHARD] ?? `image ${image}`);
+      this.chrome.showPlaces(this.places, records?.ids[image % IMAGES_PER_SHARD] ?? `image ${image}`, image);
     }
     this.repaint();
   },
@@ -140,6 +140,7 @@ Object.assign(Explorer.prototype, {
   escape() {
     const { state } = this;
     if (!this.chrome.help.hidden) this.chrome.toggleHelp(false);
+    else if (this.reader.isOpen) this.reader.close();
     else if (this.input.tool !== "move") this.input.take("move");
     else if (state.walk !== null) this.set({ walk: null });
     else if (this.network?.isOpen && state.selected === null) this.network.close();

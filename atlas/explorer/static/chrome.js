@@ -59,7 +59,7 @@ class Menu {
 
 class Chrome {
   /** actions: {set(changes), colour(mode), tool(name), zoom(factor), home(), beside(), share(), panel(), save(kind),
-   *  places(fit), picture(): choose one, or null without a network} */
+   *  places(fit), look(image): see Caption, picture(): choose one, or null without a network} */
   constructor(header, actions) {
     Object.assign(this, { header, actions });
     this.cells = new Switch("Cells", cellChoices(header), (cells) => actions.set({ cells }));
@@ -147,14 +147,15 @@ class Chrome {
     this.noteTimer = setTimeout(() => (this.note.hidden = true), 5000);
   }
 
-  /** Say whose places are marked; null: nobody's. */
-  showPlaces(places, id) {
+  /** Say whose places are marked; null: nobody's. image: the atlas's, null for a picture of one's own. */
+  showPlaces(places, id, image = null) {
     clearTimeout(this.noteTimer);
     this.note.hidden = places === null;
     if (places === null) return;
     const button = (words, fit) => h("button", { class: "quiet-button", click: () => this.actions.places(fit) }, words);
-    if (places.x.length === 0) this.note.replaceChildren(h("span", {}, `${id} is not on this map`), button("Clear", false));
-    else this.note.replaceChildren(h("span", {}, `${counted(places.x.length, "place")} of ${id}`), button("Fit", true), button("Clear", false));
+    const look = image === null ? "" : this.actions.look(image);
+    if (places.x.length === 0) this.note.replaceChildren(h("span", {}, `${id} is not on this map`), look, button("Clear", false));
+    else this.note.replaceChildren(h("span", {}, `${counted(places.x.length, "place")} of ${id}`), button("Fit", true), look, button("Clear", false));
   }
 
   _zoomButtons() {

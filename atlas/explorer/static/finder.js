@@ -9,9 +9,9 @@ const TYPING_MS = 120;
 const canFindImages = ({ asks, images, notes }) => asks || (images <= IDS_IN_A_PAGE && notes.length === 0);
 
 class ImageFinder {
-  /** choose(image): one was chosen; null: none any more. */
-  constructor(header, shards, choose) {
-    Object.assign(this, { header, shards, choose });
+  /** choose(image): one was chosen, null: none any more; look(image): see Caption. */
+  constructor(header, shards, choose, look) {
+    Object.assign(this, { header, shards, choose, look });
     this.asked = 0;
     this.image = null; // whose places are marked
     this.input = h("input", {
@@ -105,8 +105,10 @@ class ImageFinder {
 
   /** A shard has come or a sheet is decoded: show the picture that waited for it. */
   refresh() {
-    if (this.image === null || this.chosen.querySelector("canvas")) return;
+    if (this.image === null || this.chosen.childElementCount > 0) return;
     const content = pointCard(this.image, null, this.shards, this.header);
-    if (content !== null) this.chosen.replaceChildren(...content);
+    if (content === null) return;
+    content.at(-1).append(this.look(this.image));
+    this.chosen.replaceChildren(...content);
   }
 }

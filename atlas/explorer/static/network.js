@@ -3,7 +3,7 @@
 const POLL_MS = 400;
 
 class Network {
-  /** actions: {opened(places, name), closed(), focus(index), go(place)} */
+  /** actions: {opened(places, name), closed(), focus(index), go(place), look(file): an element that leads to its page} */
   constructor(header, actions) {
     Object.assign(this, { header, actions });
     this.fines = new Map(); // by layer/level/column/row: the answer, or a promise of it
@@ -106,7 +106,7 @@ class Network {
       h("p", { class: "id" }, file.name),
       frame,
       words,
-      ownViewElement(this.header, this, file),
+      this.actions.look(file),
       h("p", {}, `${counted(places.length, "position")} on ${this.header.layers[layer].name}; half of them have a sample within cosine ${middle.toFixed(2)}.`),
       bars.length > 0 ? h("section", {}, h("h3", {}, "What the network says"), h("div", { class: "bars" }, bars)) : "",
     ]);

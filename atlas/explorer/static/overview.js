@@ -4,7 +4,7 @@ const BARS = 10;
 const MATCHES = 200; // names in the list of a search
 
 class Overview {
-  /** actions: {set(changes), filter(changes), image(index)}; finder: an ImageFinder, or null where ids cannot be searched; suspects:
+  /** actions: {set(changes), filter(changes), image(index), look(image): see Caption}; finder: an ImageFinder, or null where ids cannot be searched; suspects:
    * a SuspectList, or null where none were looked for. */
   constructor(header, shards, actions, finder, suspects) {
     Object.assign(this, { header, actions, suspects });
@@ -14,8 +14,18 @@ class Overview {
     this.effect = new NamePicker("effect-class", header.outputs, "Effect on which class?", (effect) => actions.set({ effect }));
     this.regions = new RegionList();
     this.changes = header.diff === null ? null : new ChangeList(header, shards, { layer: (layer) => actions.set({ layer }), change: (change) => actions.filter({ change }), image: actions.image, floor: (floor) => actions.set({ floor }) });
+    this.viewed = this._viewed(shards);
     this.hint = h("p", { class: "hint" }, "Point at a cell to see what it holds; click it for its real pictures. Press ? for the keys.");
-    this.body = [h("h2", {}, "In view"), this.summary, this.changes?.element ?? "", suspects?.element ?? "", ...(finder === null ? [] : [finder.element]), this.legend, this.filters.element, this.regions.element, this.hint];
+    this.body = [h("h2", {}, "In view"), this.summary, this.changes?.element ?? "", suspects?.element ?? "", ...(finder === null ? [] : [finder.element]), this.viewed === null ? "" : h("section", {}, h("h3", {}, "Pictures looked into"), this.viewed.element), this.legend, this.filters.element, this.regions.element, this.hint];
+  }
+
+  /** The images whose pages were put into a site; null where there are none. */
+  _viewed(shards) {
+    const { header, actions } = this;
+    if (!header.views?.length) return null;
+    const gallery = new Gallery(header, shards, actions);
+    gallery.show(header.views, null);
+    return gallery;
   }
 
   /** Bring all to a state. census: of the drawn points in view; passing: what the filter leaves; cells: of a colour mode,
@@ -25,6 +35,7 @@ class Overview {
     this.filters.show(state.filter, passing, book);
     this.changes?.show(state.filter.change, state.floor);
     this.suspects?.show(state.suspect);
+    this.viewed?.refresh();
     if (points === null) {
       this.summary.textContent = "Loading the samples …";
       return;

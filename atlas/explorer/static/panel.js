@@ -2,7 +2,7 @@
 
 class Panel {
   /** actions: {close(), image(index), cell(column, row), fine(found): an element, or null without a network,
-   *  look(image): an element that leads to its own page, or ""} */
+   *  look(image): see Caption} */
   constructor(header, shards, tiles, actions) {
     Object.assign(this, { header, shards, tiles, actions });
     this.element = h("aside", { class: "panel", "aria-label": "Details" });
@@ -116,47 +116,24 @@ class Panel {
       return h("p", { class: "quiet" }, "This copy was made without the dataset's pictures.");
     }
     if (detail.patches.length === 0) return "";
-    const caption = h("div", { class: "caption" }, h("p", { class: "quiet" }, "Point at one for its picture; click it to go to all its places on the map."));
+    const caption = new Caption(this.header, this.shards, this.actions.look, "Point at one for its picture; click it to go to all its places on the map.");
     const slots = detail.patches.map((patch) => {
-      const show = () => this._caption(caption, patch);
       const image = h("img", { alt: patch.id, draggable: "false" });
       const title = `${patch.id}\n${labelWords(patch, this.header)}`;
-      const click = () => this.actions.image(patch.image);
-      return { patch, image, button: h("button", { class: "patch", title, pointerenter: show, focus: show, click }, image) };
+      const more = patch.cosine === null ? [] : [h("p", { class: "quiet" }, `cosine to the cell's mean ${figure2(patch.cosine)}`)];
+      const kind = hasView(this.header, patch.image) ? "patch viewed" : "patch";
+      return { patch, image, button: h("button", { class: kind, title, ...caption.events({ ...patch, layer, more }, this.actions.image) }, image) };
     });
     this._paintPatches = () => {
       for (const { patch, image } of slots) {
         const uri = this.shards.get(`patch/${layer}/${patch.page[0]}`)?.pictures[patch.page[1]];
         if (uri && !image.src) image.src = uri;
       }
-      this._repaintCaption?.();
+      caption.refresh();
     };
-    this._repaintCaption = null;
     this._paintPatches();
     const heading = `${counted(slots.length, "real patch", "real patches")} nearest to the cell's mean, each of another image`;
-    return h("section", {}, h("h3", {}, heading), h("div", { class: "patches" }, slots.map(({ button }) => button)), caption);
-  }
-
-  /** Under the patches: the whole picture of one, with its box, id and label. */
-  _caption(caption, patch) {
-    const size = 2 * this.header.thumbnailSize;
-    const canvas = h("canvas", { width: size, height: size, class: "whole" });
-    this._repaintCaption = () => {
-      if (drawThumbnail(this.shards, patch.image, canvas, this.header.thumbnailSize)) drawBox(canvas, patch);
-    };
-    this._repaintCaption();
-    const wrong = this.header.aligned && patch.label >= 0 && patch.prediction >= 0 && patch.label !== patch.prediction;
-    caption.replaceChildren(
-      canvas,
-      h(
-        "div",
-        {},
-        h("p", { class: "id" }, patch.id),
-        h("p", { class: wrong ? "wrong" : "" }, labelWords(patch, this.header)),
-        patch.cosine === null ? "" : h("p", { class: "quiet" }, `cosine to the cell's mean ${figure2(patch.cosine)}`),
-        this.actions.look(patch.image),
-      ),
-    );
+    return h("section", {}, h("h3", {}, heading), caption.around(h("div", { class: "patches" }, slots.map(({ button }) => button))), caption.element);
   }
 
   _labels(cell) {

@@ -129,14 +129,20 @@ class Pointer {
     }, RESTING_MS);
   }
 
+  /** The sample that is seen at a place of the frame, an index into the pane's points, or -1. */
+  _sampleAt({ x, y }) {
+    const { points, view, covered } = this.pane;
+    const seen = this.explorer.state.points !== "off" && points !== null && !isCovered(x, y, covered);
+    return seen ? points.nearest(view, x, y) : -1;
+  }
+
   _hover(place) {
     const { explorer, pane } = this;
     const { state, chrome } = explorer;
     if (pane.view.size === null || pane.layer === null) return;
     const suspect = place === null ? -1 : explorer.suspectMap.at(pane, place);
-    const points = state.points === "off" || suspect >= 0 ? null : pane.points;
-    const seen = place !== null && points !== null && !isCovered(place.x, place.y, pane.covered);
-    const nearest = seen ? points.nearest(pane.view, place.x, place.y) : -1;
+    const { points } = pane;
+    const nearest = place === null || suspect >= 0 ? -1 : this._sampleAt(place);
     const found = place === null || nearest >= 0 || suspect >= 0 ? null : pane.found(place);
     if (found?.tile !== pane.hovered?.tile || found?.slot !== pane.hovered?.slot) this._expect(found);
     if (explorer.links.isOpen) explorer.repaint();
@@ -165,8 +171,10 @@ class Pointer {
       return;
     }
     const found = this.pane.found(place);
+    const sample = this._sampleAt(place);
     this.forget(); // the panel says it all: a card would hide the map until the pointer moves
     this.explorer.select(found, this.pane.number);
+    if (sample >= 0) this.explorer.showPlaces(this.pane.points.image[sample]);
   }
 }
 

@@ -1,14 +1,13 @@
 /* The panel of a selection: its images, its classes against the whole, and what can be done with it. */
 
-const GRID_STEP = 40; // pictures shown at first, and more at each click
 const IDS_PER_SHARD = 4096;
 
 class SelectionPanel {
-  /** actions: {close(), fit(), keep(name, note), link(), level()}; parquet: null, or rows => a file's bytes. */
+  /** actions: {close(), fit(), image(index), look(image): see Caption, keep(name, note), level()}; parquet: null, or rows => a file's bytes. */
   constructor(header, shards, actions) {
     Object.assign(this, { header, shards, actions });
     this.element = h("div", { class: "selection" });
-    this.shown = GRID_STEP;
+    this.gallery = new Gallery(header, shards, actions);
   }
 
   /** Show what is selected: columns of samples (see pointbook.js), or null while some are on their way. */
@@ -20,23 +19,21 @@ class SelectionPanel {
     }
     Object.assign(this, { columns, layer });
     this.images = [...new Set(columns.image)];
-    this.shown = GRID_STEP;
     const filter = filterWords(this.header, state.filter);
-    this.gallery = h("div", { class: "gallery" });
     this.element.replaceChildren(
       h("div", { class: "panel-head" }, h("h2", {}, counted(columns.length, "sample")), close),
       h("p", { class: "quiet" }, `of ${counted(this.images.length, "image")}${filter ? ` · ${filter}` : ""}`),
       this._actions(),
       this._makeUp(),
       h("h3", {}, "Images"),
-      this.gallery,
+      this.gallery.element,
     );
-    this._showGallery();
+    this.gallery.show(this.images, layer);
   }
 
   /** A shard has come: paint what waited for it. */
   refresh(key) {
-    if (key.startsWith("image/") || key === "decoded") this._paintGallery?.();
+    if (key.startsWith("image/") || key === "decoded") this.gallery.refresh();
   }
 
   _actions() {
@@ -105,41 +102,6 @@ class SelectionPanel {
       rest > 0 ? h("p", { class: "quiet" }, `and ${counted(rest, "other class", "other classes")}`) : "",
       whole === null ? "" : h("p", { class: "quiet" }, "The line in a bar marks the class's share of all samples."),
     );
-  }
-
-  _showGallery() {
-    const { header, shards } = this;
-    if (!header.pictures) {
-      this.gallery.replaceChildren(h("p", { class: "quiet" }, "This copy was made without the dataset's pictures."));
-      this._paintGallery = null;
-      return;
-    }
-    const size = header.thumbnailSize;
-    const cells = this.images.slice(0, this.shown).map((image) => {
-      const canvas = h("canvas", { width: size, height: size });
-      const button = h("button", { class: "thumb", click: () => this.actions.image(image) }, canvas);
-      return { image, canvas, button };
-    });
-    const rest = this.images.length - cells.length;
-    const more = () => {
-      this.shown += 4 * GRID_STEP;
-      this._showGallery();
-    };
-    this.gallery.replaceChildren(
-      h("div", { class: "thumbs" }, cells.map(({ button }) => button)),
-      rest > 0 ? h("button", { class: "quiet-button", click: more }, `${count(rest)} more: show ${count(Math.min(rest, 4 * GRID_STEP))}`) : "",
-    );
-    this._paintGallery = () => {
-      for (const { image, canvas, button } of cells) {
-        if (canvas.dataset.drawn) continue;
-        const shard = shards.get(`image/${Math.floor(image / IMAGES_PER_SHARD)}`);
-        if (!shard) continue;
-        const at = image % IMAGES_PER_SHARD;
-        button.title = `${shard.ids[at]}\n${labelWords(answersOf(shard, at, this.layer), header)}\nClick: where its samples lie`;
-        drawThumbnail(shards, image, canvas, size);
-      }
-    };
-    this._paintGallery();
   }
 }
 

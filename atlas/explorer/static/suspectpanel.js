@@ -3,7 +3,7 @@
 const SUSPECT_PICTURES = 8; // of either side at first
 
 class SuspectPanel {
-  /** actions: {close(), fit(), image(index), step(by), csv(index), only(index, on): show its images alone} */
+  /** actions: {close(), fit(), image(index), look(image): see Caption, step(by), csv(index), only(index, on): show its images alone} */
   constructor(header, shards, marks, actions) {
     Object.assign(this, { header, shards, marks, actions });
     this.element = h("div", { class: "suspect-panel" });
@@ -120,13 +120,13 @@ class SuspectPanel {
   _pictures(detail) {
     this._paint = null;
     if (!this.header.pictures) return h("p", { class: "quiet" }, "This copy was made without the dataset's pictures.");
-    const caption = h("div", { class: "caption" }, h("p", { class: "quiet" }, "Point at one for its id; click it to mark its places on the map."));
+    const caption = new Caption(this.header, this.shards, this.actions.look, "Point at one for its id; click it to mark its places on the map.");
     const shown = this.more ? Infinity : SUSPECT_PICTURES;
     const inside = detail.images.slice(0, Math.min(shown, detail.boxes.length)).map((image, i) => this._thumb(image, detail.boxes[i], detail, caption));
     const outside = detail.usual.slice(0, shown).map((image) => this._thumb(image, null, detail, caption));
     this._paint = () => {
       for (const { paint } of [...inside, ...outside]) paint();
-      this._paintCaption?.();
+      caption.refresh();
     };
     const side = (title, thumbs, none) => h("div", {}, h("h4", {}, title), thumbs.length > 0 ? h("div", { class: "thumbs" }, thumbs.map(({ button }) => button)) : h("p", { class: "quiet" }, none));
     const label = this.suspect.label ?? "the class";
@@ -140,8 +140,8 @@ class SuspectPanel {
       "section",
       {},
       h("h3", {}, `Its pictures${boxed}, and the usual ones`),
-      h("div", { class: "against" }, side(`${count(inside.length)} of its ${count(detail.images.length)}`, inside, "none"), side(`${label} without it`, outside, "None is outside of it.")),
-      caption,
+      caption.around(h("div", { class: "against" }, side(`${count(inside.length)} of its ${count(detail.images.length)}`, inside, "none"), side(`${label} without it`, outside, "None is outside of it."))),
+      caption.element,
       rest ? h("button", { class: "quiet-button", click: more }, "Show more") : "",
     );
   }
@@ -149,9 +149,9 @@ class SuspectPanel {
   _thumb(image, box, detail, caption) {
     const size = this.header.thumbnailSize;
     const canvas = h("canvas", { width: size, height: size });
-    const about = { box, aspect: detail.aspects[image] ?? 1 };
-    const show = () => this._caption(caption, image, about);
-    const button = h("button", { class: "thumb", pointerenter: show, focus: show, click: () => this.actions.image(image) }, canvas);
+    const about = { image, layer: this.header.suspects.layer, box, aspect: detail.aspects[image] ?? 1 };
+    const viewed = hasView(this.header, image) ? "thumb viewed" : "thumb";
+    const button = h("button", { class: viewed, ...caption.events(about, this.actions.image) }, canvas);
     const paint = () => {
       if (canvas.dataset.drawn || !drawThumbnail(this.shards, image, canvas, size)) return;
       if (box !== null) drawBox(canvas, about);
@@ -159,22 +159,6 @@ class SuspectPanel {
       button.setAttribute("aria-label", shard?.ids[image % IMAGES_PER_SHARD] ?? `image ${image}`);
     };
     return { button, paint };
-  }
-
-  /** Beneath the pictures: one of them larger, with its id, label and prediction. */
-  _caption(caption, image, about) {
-    const size = this.header.thumbnailSize;
-    const canvas = h("canvas", { width: 2 * size, height: 2 * size, class: "whole" });
-    const words = h("div", {});
-    caption.replaceChildren(canvas, words);
-    this._paintCaption = () => {
-      const shard = this.shards.get(`image/${Math.floor(image / IMAGES_PER_SHARD)}`);
-      if (!shard || !drawThumbnail(this.shards, image, canvas, size)) return;
-      if (about.box !== null) drawBox(canvas, about);
-      const place = image % IMAGES_PER_SHARD;
-      words.replaceChildren(h("p", { class: "id" }, shard.ids[place]), ...answerWords(shard, place, shard.answers ? this.header.suspects.layer : null, this.header));
-    };
-    this._paintCaption();
   }
 
   _icons({ inside, outside, cue }) {
