@@ -22,6 +22,8 @@ FITS = 6
 """Splits of a class in a view that are held against one skewed and heavy-tailed distribution: the most promising."""
 PROMISING = 4.0
 """Nats that a split must have by its upper bounds to be held against it: the top of a list is at 15 or more."""
+REFINED, ROUGH = 2, 4.0
+"""Of these the best are fitted beyond a grid of shapes, and only where so many nats may be what the grid lacks."""
 SOME = 1024
 """Images of other classes that the share elsewhere is estimated on."""
 LOG_ROOT = 0.5 * float(np.log(2 * np.pi))
@@ -90,12 +92,18 @@ class _Shapes:
 _SHAPES = _Shapes.grid()
 
 
-def _bent_likelihood(rows: Values, place: Values, scale: Values, skew: Values, weight: Values) -> Values:
-    """Log likelihood of values (images,) under sinh-arcsinh normals (shapes,) each, summed over the values."""
-    scaled = (rows[None, :] - place[:, None]) / scale[:, None]
-    odd = np.sinh(np.clip(weight[:, None] * np.arcsinh(scaled) - skew[:, None], -15, 15))
+def _coarse(rows: Values, quartiles: Values) -> tuple[Values, Values, Values]:
+    """Sinh-arcsinh normals of many shapes, placed by quartiles (3,), at values (images,).
+
+    -> their log densities (shapes, images), places and scales (shapes,).
+    """
+    scale = np.maximum(quartiles[2] - quartiles[0], 1e-6) / (_SHAPES.quartiles[2] - _SHAPES.quartiles[0])
+    place = quartiles[1] - scale * _SHAPES.quartiles[1]
+    scaled = (rows - place[:, None]) / scale[:, None]
+    weight = _SHAPES.weight[:, None]
+    odd = np.sinh(np.clip(weight * np.arcsinh(scaled) - _SHAPES.skew[:, None], -15, 15))
     each = 0.5 * np.log1p(odd**2) - 0.5 * np.log1p(scaled**2) - 0.5 * odd**2
-    return np.asarray(each.sum(axis=1) + len(rows) * (np.log(weight / scale) - LOG_ROOT))
+    return each + np.log(weight / scale[:, None]) - LOG_ROOT, place, scale
 
 
 def one_group_likelihood(values: NDArray[np.floating], enough: float = np.inf) -> float:
@@ -107,10 +115,8 @@ def one_group_likelihood(values: NDArray[np.floating], enough: float = np.inf) -
     from scipy.optimize import minimize
 
     rows = np.asarray(values, np.float64)
-    low, middle, high = np.quantile(rows, (0.25, 0.5, 0.75))
-    scale = np.maximum(high - low, 1e-6) / (_SHAPES.quartiles[2] - _SHAPES.quartiles[0])
-    place = middle - scale * _SHAPES.quartiles[1]
-    coarse = _bent_likelihood(rows, place, scale, _SHAPES.skew, _SHAPES.weight)
+    each, place, scale = _coarse(rows, np.quantile(rows, (0.25, 0.5, 0.75)))
+    coarse = each.sum(axis=1)
     best = int(coarse.argmax())
     if coarse[best] >= enough:
         return float(coarse[best])
@@ -124,18 +130,30 @@ def one_group_likelihood(values: NDArray[np.floating], enough: float = np.inf) -
     return max(float(coarse[best]), -float(found.fun))
 
 
-def beside_group_likelihood(values: NDArray[np.floating], mixture: Mixture, row: int) -> float:
+def beside_group_likelihood(values: NDArray[np.floating], mixture: Mixture, row: int, enough: float = -np.inf) -> float:
     """Log likelihood of values (images,) under the mixture's group, and a rest of any skew and any weight of tails.
 
     The group's mean and spread are those of the mixture's `row`; its share and the rest, a sinh-arcsinh normal, are
-    fitted, from the mixture on. What one group is held against must be able to be skewed where that one is: an empty
-    corner of most pictures is a sharp peak with a tail, and no normal beside a mark is.
+    fitted as in `one_group_likelihood`, unless the best of the grid is below `enough`. What one group is held against
+    must be able to be skewed where that one is: an empty corner of most pictures is a sharp peak with a tail, and no
+    normal beside a mark is.
     """
     from scipy.optimize import minimize
 
-    rows = np.asarray(values, np.float64)
+    rows = np.sort(np.asarray(values, np.float64))
+    plain = float(mixture.likelihood[row])
     group = -0.5 * ((rows - mixture.high[row]) / mixture.high_spread[row]) ** 2
     group -= np.log(mixture.high_spread[row]) + LOG_ROOT
+    share = float(mixture.share[row])
+    rest = -0.5 * ((rows - mixture.low[row]) / mixture.low_spread[row]) ** 2
+    rest -= np.log(mixture.low_spread[row]) + LOG_ROOT
+    outside = np.cumsum(1 / (1 + np.exp(np.clip(group - rest, -30, 30)) * share / (1 - share)))
+    quartiles = rows[np.searchsorted(outside, np.array([0.25, 0.5, 0.75]) * outside[-1])]
+    each, place, scale = _coarse(rows, quartiles)
+    coarse = np.logaddexp(each + np.log(1 - share), group + np.log(share)).sum(axis=1)
+    best = int(coarse.argmax())
+    if max(plain, float(coarse[best])) < enough:
+        return max(plain, float(coarse[best]))
 
     def loss(at: Values) -> tuple[float, Values]:
         rest, slopes = _bent(rows, at[:4])
@@ -145,10 +163,12 @@ def beside_group_likelihood(values: NDArray[np.floating], mixture: Mixture, row:
         belong = np.exp(inside - total)
         return -float(total.sum()), -np.append((slopes * (1 - belong)).sum(axis=1), (belong - share).sum())
 
-    share = float(mixture.share[row])
-    start = [mixture.low[row], np.log(mixture.low_spread[row]), 0.0, 0.0, np.log(share / (1 - share))]
+    shape = (place[best], np.log(scale[best]), _SHAPES.skew[best], np.log(_SHAPES.weight[best]))
+    if coarse[best] < plain:
+        shape = (mixture.low[row], np.log(mixture.low_spread[row]), 0.0, 0.0)
+    start = [*shape, np.log(share / (1 - share))]
     found = minimize(loss, start, jac=True, method="BFGS", options={"maxiter": 40, "gtol": 0.05})
-    return max(float(mixture.likelihood[row]), -float(found.fun))
+    return max(plain, float(coarse[best]), -float(found.fun))
 
 
 def _bent(rows: Values, at: Values) -> tuple[Values, Values]:
@@ -181,11 +201,18 @@ def stands_apart(held: NDArray[np.floating], bound: Values) -> tuple[Values, Val
     mixture = fit_mixtures(held[asked])
     gap[asked] = 2 * (mixture.high - mixture.low) / (mixture.low_spread + mixture.high_spread)
     bound = np.minimum(bound[asked], mixture.likelihood - mixture.single)
-    for one in np.argsort(-bound)[:FITS]:
-        if bound[one] > PROMISING:
+    chosen = [int(one) for one in np.argsort(-bound)[:FITS] if bound[one] > PROMISING]
+    rough = [
+        beside_group_likelihood(held[asked[one]], mixture, one, np.inf)
+        - one_group_likelihood(held[asked[one]], -np.inf)
+        for one in chosen
+    ]
+    for rank, number in enumerate(np.argsort(-np.array(rough), kind="stable")):
+        one, found = chosen[number], rough[number]
+        if rank < REFINED and found > PROMISING - ROUGH:
             values = held[asked[one]]
-            two = beside_group_likelihood(values, mixture, int(one))
-            nats[asked[one]] = max(0.0, two - one_group_likelihood(values, two - PROMISING))
+            found = beside_group_likelihood(values, mixture, one) - one_group_likelihood(values)
+        nats[asked[one]] = max(0.0, found)
     return nats, gap
 
 

@@ -49,11 +49,12 @@ def split(vectors: Vectors, seed: int) -> Splits:
     """Split one class's images (images, axes) in every way that stays as it is under the rule that made it.
 
     A mixture of two Gaussians of unit variance (whitened vectors), by EM from many starts: neighbourhoods, and the
-    tails of the class's own principal axes. The same once more with the class `evened`: a class may vary more than
-    others do along an axis, and what is split is then always that.
+    tails of the class's own principal axes. Neighbourhoods once more with the class `evened`: a class may vary more
+    than others do along an axis, and what is split is then always that.
     """
     rows = np.asarray(vectors, np.float32)
-    ways = [_settle(seen, _starts(seen, np.random.default_rng(seed))) for seen in (rows, evened(rows))]
+    even, rng = evened(rows), np.random.default_rng(seed)
+    ways = (_settle(rows, np.concatenate([_near(rows, rng), _tails(rows)])), _settle(even, _near(even, rng)))
     belong = np.concatenate(ways)
     belong = belong[_distinct(belong > 0.5)]
     inside, outside, _ = _centres(rows, belong)
@@ -75,19 +76,24 @@ def evened(rows: Weights) -> Weights:
     return np.asarray(along / np.maximum(1, (high - low) / QUARTILES), np.float32)
 
 
-def _starts(rows: Weights, rng: np.random.Generator) -> Weights:
-    """Starting memberships (starts, images), 0 or 1."""
+def _near(rows: Weights, rng: np.random.Generator) -> Weights:
+    """Starting memberships (starts, images), 0 or 1: neighbourhoods of images drawn by chance."""
     count = len(rows)
     middles = rng.permutation(count)[:NEIGHBORHOODS]
     distance = (rows[middles] ** 2).sum(1)[:, None] + (rows**2).sum(1) - 2 * rows[middles] @ rows.T
     near = np.argpartition(distance, min(NEAR, count - 1), axis=1)[:, :NEAR]
     starts = np.zeros((len(middles), count), np.float32)
     np.put_along_axis(starts, near, 1, axis=1)
+    return starts
+
+
+def _tails(rows: Weights) -> Weights:
+    """Starting memberships (starts, images), 0 or 1: both tails of the class's own principal axes."""
     centred = rows - rows.mean(axis=0)
     along = centred @ np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :TAILS]
-    ranks = along.argsort(axis=0).argsort(axis=0).T / count
+    ranks = along.argsort(axis=0).argsort(axis=0).T / len(rows)
     tails = [side for share in (0.08, 0.25) for side in (ranks < share, ranks >= 1 - share)]
-    return np.concatenate([starts, *(tail.astype(np.float32) for tail in tails)])
+    return np.concatenate(tails).astype(np.float32)
 
 
 def _centres(rows: Weights, belong: Weights) -> tuple[Weights, Weights, Weights]:

@@ -183,7 +183,8 @@ def _text(
     where = "anywhere in the picture" if box is None else _where(box)
     share = figures.get("share_of_class")
     part = f", {share:.0%} of {label}" if share is not None else f", most of them {label}"
-    first = f"{len(candidate.images)} images{part}: {NAMES[candidate.kind]}, {where}."
+    shown = " by its colours" if candidate.on == "plain" else ""
+    first = f"{len(candidate.images)} images{part}: {NAMES[candidate.kind]}{shown}, {where}."
     second = {
         "yes": "The network uses it",
         "no": "The network does not use it",
