@@ -315,7 +315,14 @@ def compare(
         str | None,
         typer.Option("--layers", "--layer", metavar="L[,L...]", help="The layer of all, or one for each, in order."),
     ] = None,
+    pipeline: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PIPELINE.toml", help="Render the map's own icons; one for each atlas, in order."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The generator's seed.")] = 0,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same result on any number of cores, more slowly.")
+    ] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -327,7 +334,15 @@ def compare(
     chosen = [name.strip() for name in layers.split(",")] if layers else []
     with show_progress() as progress:
         diff = compare_networks(
-            *atlases, out=out, references=reference or (), layers=chosen, seed=seed, force=force, progress=progress
+            *atlases,
+            out=out,
+            references=reference or (),
+            layers=chosen,
+            pipelines=pipeline or (),
+            seed=seed,
+            deterministic=deterministic,
+            force=force,
+            progress=progress,
         )
     if as_json:
         print(json.dumps(dict(diff.document)))

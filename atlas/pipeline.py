@@ -72,7 +72,7 @@ def build(
             if not writer.has_level(layer.index, level.level):
                 writer.write_level(layer.index, level, statistics)
     _write_quality(job, store, writer, mapped, progress)
-    _write_icons(job, writer, mapped, job.config.icons.levels, work, progress)
+    write_icons(job, writer, mapped, job.config.icons.levels, work, progress)
     return writer.finish()
 
 
@@ -126,7 +126,7 @@ def render_levels(
     ]
     writer = AtlasWriter.resume(target)
     wanted = job.config.icons.levels if levels is None else levels
-    _write_icons(job, writer, mapped, wanted, target.with_suffix(".work"), progress)
+    write_icons(job, writer, mapped, wanted, target.with_suffix(".work"), progress)
     return writer.finish()
 
 
@@ -251,10 +251,13 @@ def _write_quality(
             writer.write_quality(layer.index, quality)
 
 
-def _write_icons(
+def write_icons(
     job: Job, writer: AtlasWriter, mapped: Sequence[MappedLayer], levels: int, work: Path, progress: Progress
 ) -> None:
-    """Render icons, coarse levels of every layer first, so that the explorer is useful early."""
+    """Render icons, coarse levels of every layer first, so that the explorer is useful early.
+
+    Levels must have been written without icons; those that have them are left. work: its `icons` keeps finished ones.
+    """
     config = job.config
     for z in range(levels):
         for layer in mapped:

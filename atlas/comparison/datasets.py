@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from atlas.comparison.figures import MAPPED, number
 from atlas.comparison.networks import Network
 from atlas.comparison.pairing import FEWEST_IMAGES, Pair, check_classes
-from atlas.comparison.plan import Plan, header_of, is_finished, layout_there, named_by, writer_of
+from atlas.comparison.plan import Plan, header_of, is_finished, layout_there, named_by, told_of_icons, writer_of
 from atlas.comparison.shared_map import MIN_IMAGES, SharedMap, map_network, write_network
 from atlas.comparison.told import placed
 from atlas.errors import ConfigError, StoreError
@@ -90,13 +89,13 @@ def compare_datasets(plan: Plan, progress: Progress) -> Diff:
         plan = replace(plan, force=True)
         layout = compute_layout(
             both.rows, method="tsne", neighbors=min(MAPPED, len(both.rows) - 2), metric=metric, seed=plan.seed,
-            progress=progress,
+            deterministic=plan.deterministic, progress=progress,
         )  # fmt: skip
     count = measure_levels(layout, both.image_of, min_images=MIN_IMAGES)
     levels = [bin_into_cells(layout, both.image_of, level=z, min_images=MIN_IMAGES) for z in range(count)]
     densities = compare_densities(levels, both.image_of, both.other)
     regions = find_regions(densities, both.image_of, both.other)
-    mixed = _mixing(both, metric, plan.seed, progress)
+    mixed = _mixing(both, metric, plan.seed, plan.threads, progress)
     document = _document(plan, both, densities, regions, mixed)
     writer = writer_of(plan, document)
     _write_images(writer, both, progress)
@@ -111,15 +110,14 @@ def compare_datasets(plan: Plan, progress: Progress) -> Diff:
     return open_diff(plan.target)
 
 
-def _mixing(both: Both, metric: str, seed: int, progress: Progress) -> dict[str, Any]:
+def _mixing(both: Both, metric: str, seed: int, threads: int, progress: Progress) -> dict[str, Any]:
     """The share of a sample's neighbours that are of the other dataset, over what a random mixture would have.
 
     Both datasets count the same. 1: thoroughly mixed; 0: apart. The statistic is Schilling's, 1986; what chance gives,
     95 % of it, and p come from dealing the images out anew to datasets of these sizes.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     known: Any = metric
-    near = nearest_others(both.rows, both.image_of, NEAR, metric=known, seed=seed, threads=cores, progress=progress)
+    near = nearest_others(both.rows, both.image_of, NEAR, metric=known, seed=seed, threads=threads, progress=progress)
     # A sample's own image gives it no neighbours.
     reach = len(both.image_of) - np.bincount(both.image_of)[both.image_of]
 
@@ -141,7 +139,7 @@ def _document(
 ) -> dict[str, Any]:
     tested = sum(int(np.isfinite(cells.p).sum()) for cells in densities)
     return {
-        **header_of(plan, "datasets"),
+        **header_of(plan, "datasets", len(densities)),
         **dict.fromkeys(FIGURES),
         "intervals": {name: [None, None] for name in FIGURES},
         "noise_floor": {
@@ -156,7 +154,10 @@ def _document(
         "tested": {"tests": tested, "level": 0.05},
         "classes": [],
         "flips": [],
-        "notes": ["Different images through the same network: similarity of networks cannot be said, densities can."],
+        "notes": [
+            told_of_icons(plan, len(densities)),
+            "Different images through the same network: similarity of networks cannot be said, densities can.",
+        ],
     }
 
 
@@ -238,7 +239,7 @@ def _write_layers(writer: AtlasWriter, plan: Plan, layout: Layout, count: int, p
             own, levels, image_of, network.store.images.label, len(named_by(plan.networks).store.classes)
         )
         pair = Pair(network, None, None)
-        mapped = map_network(pair, shared, progress)
+        mapped = map_network(pair, shared, progress, plan.jobs[index] if plan.jobs else None, plan.rendered)
         write_network(writer, index, mapped, shared, settings, progress, first_image=first_images if index else 0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -73,15 +72,14 @@ class Whole:
         return {name: [number(one.low), number(one.high)] for name, one in self.estimates.items()}
 
 
-def account_of(pair: Pair, image_of: NDArray[np.int64], seed: int, progress: Progress) -> Account:
+def account_of(pair: Pair, image_of: NDArray[np.int64], seed: int, threads: int, progress: Progress) -> Account:
     """Find each sample's neighbours in a network. Its rows stay on the disk: only two networks' are ever read."""
     rows = pair.rows
     most = int(np.bincount(image_of).max())
     told = prefixed(progress, f"{pair.network.title}: ")
     k = min(MAPPED, len(image_of) - most)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     metric: Any = pair.network.metric
-    near = nearest_others(resident(rows, HELD), image_of, k, metric=metric, seed=seed, threads=cores, progress=told)
+    near = nearest_others(resident(rows, HELD), image_of, k, metric=metric, seed=seed, threads=threads, progress=told)
     return Account(pair, rows, near)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,18 +19,50 @@ from atlas.storage import AtlasWriter, open_atlas
 from atlas.storage.atlas_header import HEADER, read_header
 from atlas.storage.files import hash_file
 
-ENGINE = 1  # raise it when a comparison gives another result for the same networks
+if TYPE_CHECKING:
+    from atlas.job import Job
+
+ENGINE = 2  # raise it when a comparison gives another result for the same networks
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be compared, and where it goes."""
+    """What is to be compared, and where it goes.
+
+    jobs: what renders each network's icons, or none. deterministic: on one core, for the same bits on any number.
+    """
 
     networks: tuple[Network, ...]
     references: tuple[Network, ...]
     target: Path
     seed: int
     force: bool
+    jobs: tuple[Job, ...] = ()
+    deterministic: bool = False
+
+    @property
+    def rendered(self) -> int:
+        """How many of the coarsest levels have icons of their own cells: in every network the same."""
+        return min((job.config.icons.levels for job in self.jobs), default=0)
+
+    @property
+    def threads(self) -> int:
+        """How many cores to use."""
+        if self.deterministic:
+            return 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @contextmanager
+    def held_to_threads(self) -> Iterator[None]:
+        """Hold BLAS and OpenMP to one thread where the result is to be the same on any machine with any number."""
+        if not self.deterministic:
+            yield
+            return
+        from sklearn import cluster  # noqa: F401  a limit reaches only libraries that are loaded
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        with threadpool_limits(1):
+            yield
 
     @property
     def fingerprint(self) -> str:
@@ -39,21 +72,23 @@ class Plan:
             atlas = None if network.atlas is None else network.atlas.fingerprint
             return [network.store.fingerprint, network.layer.name, network.kind, network.metric, network.title, atlas]
 
-        return fingerprint(
-            ["diff", ENGINE, [told(one) for one in self.networks], [told(one) for one in self.references], self.seed]
-        )
+        def drawn(job: Job) -> list[Any]:
+            return [
+                job.config.icons.model_dump(mode="json", exclude={"memory"}),
+                job.config.run.seed,
+                job.config.run.deterministic,
+            ]
+
+        compared = [[told(one) for one in some] for some in (self.networks, self.references)]
+        settings = [self.seed, self.deterministic, [drawn(job) for job in self.jobs]]
+        return fingerprint(["diff", ENGINE, *compared, *settings])
 
 
 def writer_of(plan: Plan, document: dict[str, Any]) -> AtlasWriter:
     """Begin, or go on with, the comparison's atlas."""
     store, labelled = plan.networks[0].store, named_by(plan.networks).store
     titles = [network.title for network in plan.networks]
-    notes = [
-        "A comparison: each layer is one network, on one shared map.",
-        "Icons are those of each network's own atlas, by the cell whose mean is most alike (cosine of 0.8 or more); "
-        "their scores are for that cell.",
-        *document["notes"],
-    ]
+    notes = ["A comparison: each layer is one network, on one shared map.", *document["notes"]]
     return AtlasWriter(
         plan.target,
         name=" and ".join(titles) if len(titles) < 4 else f"{titles[0]} to {titles[-1]}, {len(titles)} networks",
@@ -68,6 +103,7 @@ def writer_of(plan: Plan, document: dict[str, Any]) -> AtlasWriter:
             "model": {"name": ", ".join(titles)},
             "diff": {"networks": document["networks"], "references": [str(one.title) for one in plan.references]},
             "seed": plan.seed,
+            "deterministic": plan.deterministic,
         },
         force=plan.force,
     )
@@ -78,9 +114,26 @@ def named_by(networks: Sequence[Network]) -> Network:
     return next((network for network in networks if network.store.classes), networks[0])
 
 
-def header_of(plan: Plan, of: str) -> dict[str, Any]:
-    """What a document says of the networks."""
-    return {"of": of, "same": False, "networks": [told_of(network, plan.target) for network in plan.networks]}
+def header_of(plan: Plan, of: str, levels: int) -> dict[str, Any]:
+    """What a document says of the networks, and of how many of the map's levels have icons of their own."""
+    return {
+        "of": of,
+        "same": False,
+        "networks": [told_of(network, plan.target) for network in plan.networks],
+        "rendered_levels": min(plan.rendered, levels),
+    }
+
+
+def told_of_icons(plan: Plan, levels: int) -> str:
+    """Where the icons of a map of so many levels are from, in words."""
+    rendered = min(plan.rendered, levels)
+    alike = (
+        "each is that of the network's own atlas whose cell is most alike (a cosine of 0.8 or more), with its scores"
+    )
+    if not rendered:
+        return f"Icons are borrowed: {alike}; --pipeline, one for each atlas, renders them for this map's cells."
+    own = f"Icons of the {rendered} coarsest levels were rendered for these cells in each network"
+    return f"{own}." if rendered == levels else f"{own}; deeper ones are borrowed: {alike}."
 
 
 def told_of(network: Network, target: Path | None) -> dict[str, Any]:

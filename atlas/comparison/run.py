@@ -12,7 +12,8 @@ from atlas.comparison.datasets import compare_datasets
 from atlas.comparison.figures import MAPPED, Account, Whole, account_of, compare_wholes, curve, noise_floor
 from atlas.comparison.networks import Given, Network, open_networks, open_reference
 from atlas.comparison.pairing import pair
-from atlas.comparison.plan import Plan, header_of, is_finished, layout_there, told_of, writer_of
+from atlas.comparison.plan import Plan, header_of, is_finished, layout_there, told_of, told_of_icons, writer_of
+from atlas.comparison.rendering import open_jobs
 from atlas.comparison.shared_map import lay_out_together, map_network, write_images, write_network
 from atlas.comparison.told import (
     cell_arrays,
@@ -34,7 +35,9 @@ def compare(
     out: str | Path | None = None,
     references: Sequence[Given] = (),
     layers: Sequence[str] = (),
+    pipelines: Sequence[str | Path] = (),
     seed: int = 0,
+    deterministic: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> Diff:
@@ -42,22 +45,27 @@ def compare(
 
     out: the folder, NAME.diff; by default the first two atlases' names, in the current folder. references: atlases or
     stores of checkpoints that the first one's recipe gave with other seeds, which tell what training again alone
-    changes. layers: one for all, or one for each; by default the last that all have, else the last of each. The same
-    network on the same images is told at once, and nothing is written. A comparison that stands there whole is
-    returned as it is. Raises StoreError and ConfigError, in one sentence, where the atlases cannot be compared.
+    changes. layers: one for all, or one for each; by default the last that all have, else the last of each. pipelines:
+    for each atlas, in order, the file that it was made with; the networks then render the icons of the shared map's own
+    cells, which are otherwise those of the atlases' most similar cells. deterministic: one core is used, and the result
+    is the same on any number of them; so it is without a word where every atlas was built with `run.deterministic`.
+
+    The same network on the same images is told at once, and nothing is written. A comparison that stands there whole
+    is returned as it is. Raises StoreError and ConfigError, in one sentence, where the atlases cannot be compared.
     """
     networks = open_networks([first, *others], layers)
     target = _target(out, networks)
-    plan = Plan(networks, tuple(open_reference(one, networks[0]) for one in references), target, seed, force)
-    if _same_network(networks):
-        if _same_pictures(networks):
-            return Diff(_nothing_changed(networks))
-        if not _same_ids(networks):
+    held = tuple(open_reference(one, networks[0]) for one in references)
+    same = _same_network(networks)
+    if same and _same_pictures(networks):
+        return Diff(_nothing_changed(networks))
+    steady = deterministic or all(_is_deterministic(network) for network in networks)
+    plan = Plan(networks, held, target, seed, force, open_jobs(pipelines, networks, deterministic=steady), steady)
+    with plan.held_to_threads():
+        if same and not _same_ids(networks):
             return compare_datasets(plan, progress)
-    _check_references(networks, plan.references)
-    if is_finished(plan):
-        return open_diff(target)
-    return _compare(plan, progress)
+        _check_references(networks, plan.references)
+        return open_diff(target) if is_finished(plan) else _compare(plan, progress)
 
 
 def _compare(plan: Plan, progress: Progress) -> Diff:
@@ -65,11 +73,12 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
     own = pairs[: len(plan.networks)]
     network = plan.networks[0]
     image_of = network.layer.image_of(network.kind)
-    accounts = [account_of(one, image_of, plan.seed, progress) for one in pairs]
+    accounts = [account_of(one, image_of, plan.seed, plan.threads, progress) for one in pairs]
     compared, held = accounts[: len(own)], accounts[len(own) :]
     wholes = [compare_wholes(compared[0], other, image_of, progress) for other in compared[1:]]
     floor, kept = noise_floor(wholes[-1], compared[0], held, image_of, progress)
-    shared = lay_out_together(compared, image_of, layout_there(plan, len(image_of)), plan.seed, progress)
+    there = layout_there(plan, len(image_of))
+    shared = lay_out_together(compared, image_of, there, plan.seed, progress, threads=plan.threads)
     changes = [
         sample_change(compared[0], other, whole, shared, kept)
         for other, whole in zip(compared[1:], wholes, strict=True)
@@ -77,7 +86,7 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
     found, tested, notes = discover(own[0], own[-1], pairs[len(own) :], shared, plan.seed)
     listed, in_change = placed(found, shared, network.store.images.ids)
     document = {
-        **header_of(plan, "networks"),
+        **header_of(plan, "networks", len(shared.levels)),
         **wholes[-1].values(),
         "intervals": wholes[-1].intervals(),
         "noise_floor": floor,
@@ -86,11 +95,12 @@ def _compare(plan: Plan, progress: Progress) -> Diff:
         "tested": tested,
         "classes": class_rows(compared[0], compared[-1], wholes[-1], changes[-1], shared, network.store.classes),
         "flips": flip_rows(own[0], own[-1], shared),
-        "notes": notes,
+        "notes": [told_of_icons(plan, len(shared.levels)), *notes],
     }
     writer = writer_of(plan, document)
     write_images(writer, own[0], progress)
-    mapped = [map_network(one, shared, progress) for one in own]
+    jobs = plan.jobs or (None,) * len(own)
+    mapped = [map_network(one, shared, progress, job, plan.rendered) for one, job in zip(own, jobs, strict=True)]
     settings = {
         "method": "tsne", "neighbors": MAPPED, "seed": plan.seed, "fused": [one.title for one in plan.networks]
     }  # fmt: skip
@@ -131,6 +141,10 @@ def _check_references(networks: Sequence[Network], references: Sequence[Network]
         known[reference.identity] = reference.title
 
 
+def _is_deterministic(network: Network) -> bool:
+    return network.atlas is not None and bool(network.atlas.provenance.get("deterministic"))
+
+
 def _same_network(networks: Sequence[Network]) -> bool:
     identities = {network.identity for network in networks}
     return len(identities) == 1 and None not in identities
@@ -153,6 +167,7 @@ def _nothing_changed(networks: Sequence[Network]) -> dict[str, Any]:
         "of": "networks",
         "same": True,
         "networks": [told_of(network, None) for network in networks],
+        "rendered_levels": 0,
         **{name: low for name, (low, _) in exact.items()},
         "intervals": exact,
         "noise_floor": {"kind": "sampling", **exact, "references": [], "words": "the same network gives the same"},

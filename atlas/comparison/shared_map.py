@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from atlas.comparison.borrowed import Borrowed, IconShelf, PatchShelf
 from atlas.comparison.figures import Account
 from atlas.comparison.pairing import Pair
+from atlas.comparison.rendering import render_network
 from atlas.findings import cell_trust, measure_quality
 from atlas.layouts import bin_into_cells, describe_cells, measure_levels
 from atlas.layouts.fusing import fused_layout
@@ -21,17 +22,24 @@ from atlas.storage import AtlasWriter
 from atlas.storage.atlas import Atlas
 from atlas.storage.sheets import reading_order, sheet_name
 
+if TYPE_CHECKING:
+    from atlas.job import Job
+
 MIN_IMAGES = 5
 """Images below which a cell has no icon, as in a pipeline without a word on it."""
 
 
 @dataclass(frozen=True)
 class MappedNetwork:
-    """One network on the shared grid: what each cell of each level holds in it, coarsest level first."""
+    """One network on the shared grid: what each cell of each level holds in it, coarsest level first.
+
+    borrowed: each level's icons from the network's own atlas; None where `job` renders the cells' own.
+    """
 
     pair: Pair
     statistics: tuple[CellStatistics, ...]
-    borrowed: tuple[Borrowed, ...]
+    borrowed: tuple[Borrowed | None, ...]
+    job: Job | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,13 @@ class SharedMap:
 
 
 def lay_out_together(
-    accounts: Sequence[Account], image_of: NDArray[np.int64], there: Layout | None, seed: int, progress: Progress
+    accounts: Sequence[Account],
+    image_of: NDArray[np.int64],
+    there: Layout | None,
+    seed: int,
+    progress: Progress,
+    *,
+    threads: int,
 ) -> SharedMap:
     """One place for each sample, started from the first network's own map; `there`: a layout already made."""
     network = accounts[0].pair.network
@@ -60,15 +74,20 @@ def lay_out_together(
     if layout is None:
         rows, graphs = [one.rows for one in accounts], [one.near for one in accounts]
         start = first.layout.positions if np.isfinite(first.layout.positions).any() else None
-        layout = fused_layout(rows, graphs, start=start, seed=seed, progress=progress)
+        layout = fused_layout(rows, graphs, start=start, seed=seed, threads=threads, progress=progress)
     count = measure_levels(layout, image_of, min_images=MIN_IMAGES)
     levels = (bin_into_cells(layout, image_of, level=z, min_images=MIN_IMAGES) for z in range(count))
     store = network.store
     return SharedMap(layout, tuple(levels), image_of, store.images.label, len(store.classes))
 
 
-def map_network(pair: Pair, shared: SharedMap, progress: Progress) -> MappedNetwork:
-    """Describe every cell as one network has it, with icons of its own atlas."""
+def map_network(
+    pair: Pair, shared: SharedMap, progress: Progress, job: Job | None = None, rendered: int = 0
+) -> MappedNetwork:
+    """Describe every cell as one network has it, with icons of its own atlas.
+
+    job, rendered: what renders the icons of so many of the coarsest levels instead.
+    """
     network = pair.network
     store = network.store
     statistics = tuple(
@@ -88,8 +107,11 @@ def map_network(pair: Pair, shared: SharedMap, progress: Progress) -> MappedNetw
     )
     assert network.mapped is not None
     shelf = IconShelf(network.mapped, store.layers[network.layer.name].moments_of(network.kind).mean)
-    borrowed = tuple(shelf.borrow(level, told.mean) for level, told in zip(shared.levels, statistics, strict=True))
-    return MappedNetwork(pair, statistics, borrowed)
+    borrowed = tuple(
+        shelf.borrow(level, told.mean) if z >= rendered else None
+        for z, (level, told) in enumerate(zip(shared.levels, statistics, strict=True))
+    )
+    return MappedNetwork(pair, statistics, borrowed, job)
 
 
 def write_images(writer: AtlasWriter, pair: Pair, progress: Progress) -> None:
@@ -151,8 +173,13 @@ def write_network(
         writer.write_patches(index, rows, PatchShelf(mapped.pair, shared.image_of, rows).read, progress=told)
     if not writer.has_quality(index):
         writer.write_quality(index, _quality(mapped.pair, shared, int(settings["seed"]), told))
+    if mapped.job is not None:
+        own = slice(mapped.borrowed.count(None))
+        render_network(
+            writer, index, mapped.job, network, shared.layout, shared.levels[own], mapped.statistics[own], told
+        )
     for level, statistics, borrowed in zip(shared.levels, mapped.statistics, mapped.borrowed, strict=True):
-        if not writer.has_level(index, level.level, icons=True):
+        if borrowed is not None and not writer.has_level(index, level.level, icons=True):
             drawn = replace(level, kept=borrowed.drawn)
             writer.write_level(index, drawn, statistics, borrowed.icons if borrowed.drawn.any() else None)
 

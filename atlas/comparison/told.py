@@ -208,7 +208,9 @@ def cell_arrays(
         }
         arrays[f"cells_{z}_effect_class"] = np.stack([classes for classes, _ in effects])
         arrays[f"cells_{z}_effect_change"] = np.stack([values for _, values in effects])
-        arrays[f"cells_{z}_borrowed"] = np.stack([mapped.borrowed[z].cosine for mapped in networks])
+        own = np.full(len(level), np.nan, np.float32)
+        borrowed = [mapped.borrowed[z] for mapped in networks]
+        arrays[f"cells_{z}_borrowed"] = np.stack([own if one is None else one.cosine for one in borrowed])
     return arrays
 
 
