@@ -108,8 +108,12 @@ def say_diff(diff: Diff) -> None:
     for change in told["changes"]:
         print(f"  {change['kind']:<9} p {change['p']:.2g}  {change['text']}")
     if told["tested"] and not told["changes"]:
-        tests = counted(told["tested"]["tests"], "group of images was", "groups of images were")
-        print(f"  {tests} tested, and none merged, split, moved, appeared or dissolved beyond the noise floor")
+        if told["of"] == "datasets":
+            tests = counted(told["tested"]["tests"], "cell was", "cells were")
+            print(f"  {tests} tested, and in none is either dataset denser beyond chance")
+        else:
+            tests = counted(told["tested"]["tests"], "group of images was", "groups of images were")
+            print(f"  {tests} tested, and none merged, split, moved, appeared or dissolved beyond the noise floor")
     for note in told["notes"]:
         print(f"  {note}")
     print(f"atlas explore {diff.path}")

@@ -25,6 +25,10 @@ from atlas.storage.diff import FIGURES, Diff, open_diff, write_diff_files
 
 PER_CHANGE = 200
 """Images named for a change."""
+COMMON = (
+    "{:,} ids are in both datasets. The tests take their pictures for different ones: where they are the same, the "
+    "datasets differ by less than chance would make them, and too little is found."
+)
 DRAWS = 199
 """Times that images are dealt out anew."""
 
@@ -34,7 +38,8 @@ class Both:
     """Two datasets' samples one after the other.
 
     rows: float16 (samples, channels). image_of: int64 (samples,), the other's images counted on from the first's.
-    other: bool (images,), True for the other's. ids: distinct, with the dataset's title before those that both use.
+    other: bool (images,), True for the other's. ids: distinct, with the dataset's title before those that both use,
+    which are `common`.
     """
 
     networks: tuple[Network, Network]
@@ -42,6 +47,7 @@ class Both:
     image_of: NDArray[np.int64]
     other: NDArray[np.bool_]
     ids: tuple[str, ...]
+    common: int
 
     @classmethod
     def of(cls, one: Network, two: Network) -> Both:
@@ -68,6 +74,7 @@ class Both:
             np.concatenate([image_of[0], image_of[1] + images[0]]),
             np.repeat([False, True], images),
             tuple(ids),
+            len(clash),
         )
 
     def column(self, name: str) -> NDArray[Any]:
@@ -157,6 +164,7 @@ def _document(
         "notes": [
             told_of_icons(plan, len(densities)),
             "Different images through the same network: similarity of networks cannot be said, densities can.",
+            *([COMMON.format(both.common)] if both.common else []),
         ],
     }
 

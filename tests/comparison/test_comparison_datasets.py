@@ -89,6 +89,19 @@ def test_the_same_distribution_is_mixed_and_has_no_changes(home: Path) -> None:
     assert new["mixing"]["p"] == 0.005
 
 
+def test_ids_in_both_datasets_are_told(diff: Diff, home: Path, capsys: pytest.CaptureFixture) -> None:
+    from atlas.console import say_diff
+
+    ids = [dataset(labels, "any", 0)[0].ids for labels in (BEFORE, AFTER)]
+    common = len(set(ids[0]) & set(ids[1]))
+    assert common > 0
+    assert any(note.startswith(f"{common} ids are in both datasets") for note in diff.document["notes"])
+    again = compare(home / "training.atlas", home / "again.atlas", out=home / "again.diff")
+    assert not any("in both" in note for note in again.document["notes"])
+    say_diff(again)
+    assert "cells were tested, and in none is either dataset denser" in capsys.readouterr().out
+
+
 def test_a_stopped_one_goes_on(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = datasets.write_network
 
