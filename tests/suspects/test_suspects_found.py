@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import write_tiny_pipeline
@@ -14,11 +16,16 @@ from typer.testing import CliRunner
 from atlas.cli import app
 from atlas.demo import shipped
 from atlas.errors import AtlasError
+from atlas.findings.suspect_candidates import LISTED, Candidate
 from atlas.pipeline import build
 from atlas.storage.suspects import read_suspects
 from atlas.storage.verify import verify
 from atlas.suspects import find_suspects
 from atlas.suspects import run as stages
+from atlas.suspects.causal import Outcome
+from atlas.suspects.ranking import UNPROVEN
+from atlas.suspects.trials import try_candidate
+from atlas.suspects.verdicts import Verdict
 
 QUICK = ["layout.method=pca", "grid.levels=1", "icons.levels=1", "icons.steps=2", "icons.size=32"]
 
@@ -134,6 +141,28 @@ def test_a_stopped_search_goes_on_and_a_finished_one_is_kept(own: Path, monkeypa
     assert find_suspects(atlas, pipeline=pipeline, progress=lambda s, *_: again.append(s)).document == found.document
     assert again == []
     assert not list(own.glob("tiny.work/suspects-*"))
+
+
+def test_a_group_that_stands_out_little_is_listed_for_what_the_network_does(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Candidate] = []
+
+    def told(*given: Any) -> tuple[Outcome, Verdict]:
+        tried.append(given[2])
+        second = len(tried) == 2
+        outcome, verdict = try_candidate(*given)
+        return outcome, replace(verdict, used="yes", spurious="likely" if second else "unlikely")
+
+    monkeypatch.setattr(stages, "try_candidate", told)
+    found = find_suspects(own / "tiny.atlas", pipeline=own / "tiny.toml")
+    unproven = [one for one in tried if one.p > LISTED]
+    assert 2 <= len(unproven) <= UNPROVEN
+    assert len(found.listed) == len(tried) - len(unproven) + 1
+    assert found.listed[0]["images"] == tried[1].images.tolist()
+    assert "by itself it stands out little" in found.listed[0]["text"]
+    assert found.array("membership").shape[0] == len(found.listed)
+    assert verify(own / "tiny.atlas") == []
 
 
 def test_the_command_says_what_it_found(own: Path) -> None:
