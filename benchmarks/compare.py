@@ -1,6 +1,6 @@
 """What comparison finds: nothing between retrainings, planted changes first, and beside RDX; its speed.
 
-Run: python benchmarks/compare.py --cache DIR [--quick] [--only null,power,rdx,digits,scale] [--pool P] [--out F]
+Run: python benchmarks/compare.py --cache DIR [--quick] [--only null,power,alone,rdx,digits,scale] [--pool P] [--out F]
 
 The networks are those of compare_pool.py, trained once into the cache; their training is timed apart. A change counts
 as found if it is the first of the list and says what was planted: the pair of classes as merged or moved into one
@@ -27,7 +27,7 @@ from compare_pool import CLASSES, Variant, attributes, pictures, pools, trained
 from compare_rdx import SHOWN, binary_success, explain, neighbor_ranks, reproduce
 from reporting import Figure, arguments, report
 
-PARTS = ("null", "power", "rdx", "digits", "scale")
+PARTS = ("null", "power", "alone", "rdx", "digits", "scale")
 SPLIT_MATCH = 0.65
 MOST = 7
 """Of nine shown images, how many must be what was planted."""
@@ -157,10 +157,10 @@ def says_it(pool: Pool, variant: Variant, change: Any) -> bool:
     return fits and split_match(pool, variant, change.groups) >= SPLIT_MATCH
 
 
-def compared(pool: Pool) -> Iterator[tuple[Variant, Variant, Any]]:
-    """Each planted network against one of the null pool, with two others as references."""
+def compared(pool: Pool, held: int = 2) -> Iterator[tuple[Variant, Variant, Any]]:
+    """Each planted network against one of the null pool, with so many others as references."""
     for i, variant in enumerate(pool.planted):
-        a, *references = (pool.null[(i + step) % len(pool.null)] for step in range(3))
+        a, *references = (pool.null[(i + step) % len(pool.null)] for step in range(1 + held))
         yield variant, a, pool.changes(a, variant, references)
 
 
@@ -190,6 +190,48 @@ def power(pool: Pool) -> list[Figure]:
         ),
         Figure("  splits whose attribute no other class came to tell better", own, None, ""),
         Figure("training one network, processor time", float(np.median(seconds)), None, "s"),
+    ]
+
+
+def alone(pool: Pool) -> list[Figure]:
+    """Without references, against what other images would change: the planted networks, and the null pool's own pairs.
+
+    Two networks of one recipe differ by more than sampling, so something is listed of nearly every pair; what counts is
+    whether the planted change stands above that.
+    """
+    told: list[dict[str, Any]] = []
+    for variant, _, found in compared(pool, held=0):
+        ranks = [i + 1 for i, change in enumerate(found.changes) if says_it(pool, variant, change)]
+        told.append({"planted": variant.name, "rank": ranks[:1], "listed": len(found.changes)})
+    start = time.process_time()
+    pairs = [(a, b) for i, a in enumerate(pool.null) for b in pool.null[i + 1 :]]
+    lists = [len(pool.changes(a, b, []).changes) for a, b in pairs]
+    each = (time.process_time() - start) / len(pairs)
+    total, plants = len(told), {"merge": "merged pairs", "split": "split classes"}
+    rows = [
+        Figure(
+            f"without references: planted changes of {total} that are first of the list",
+            sum(one["rank"] == [1] for one in told),
+            None,
+            "",
+            details={"each": told},
+        ),
+        Figure("  listed at all", sum(bool(one["rank"]) for one in told), None, ""),
+        Figure("  changes listed, median", float(np.median([one["listed"] for one in told])), None, ""),
+    ]
+    for key, words in plants.items():
+        own = [one["rank"] == [1] for one in told if one["planted"].startswith(key)]
+        rows.append(Figure(f"  {words} of {len(own)} that are first", sum(own), None, ""))
+    return [
+        *rows,
+        Figure(
+            f"without references: pairs of {len(pairs)} retrained with any listed change",
+            sum(map(bool, lists)),
+            None,
+            "",
+        ),
+        Figure("  changes listed, median", float(np.median(lists)), None, "", details={"listed": lists}),
+        Figure("  one comparison, processor time", each, each, "s"),
     ]
 
 

@@ -170,7 +170,7 @@ def trained(variant: Variant, cache: Path) -> dict[str, Any]:
                     **{k: stored[k] for k in ("predictions", "seconds")},
                 }
     start = time.process_time()
-    network = _train(variant, cache)
+    network = train_network(variant, cache)
     vectors, predictions = _account(network, maps("test", cache)[0])
     seconds = time.process_time() - start
     beside = kept.with_suffix(".part.npz")
@@ -179,12 +179,12 @@ def trained(variant: Variant, cache: Path) -> dict[str, Any]:
     return {"vectors": vectors.astype(np.float16).astype(np.float32), "predictions": predictions, "seconds": seconds}
 
 
-def _train(variant: Variant, cache: Path) -> Any:
-    """The trained layer3 and linear layer, on maps of layer2."""
+def train_network(variant: Variant, cache: Path, depth: int = 20) -> Any:
+    """The published ResNet-20, or -56, with `layer3` and the linear layer trained on maps of `layer2`."""
     import torch
     from torch.nn import functional
 
-    network = _published().train()
+    network = _published(depth).train()
     decoded, labels, _ = pictures("train", cache)
     generator = torch.Generator().manual_seed(variant.seed)
     head = torch.nn.Linear(64, 3 if variant.elsewhere == "third" else 2)
@@ -194,7 +194,7 @@ def _train(variant: Variant, cache: Path) -> Any:
     steps = len(labels) // RECIPE.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(descent, RECIPE.rate, RECIPE.epochs * steps, pct_start=0.2)
     target, marked = _targets(variant, decoded, labels)
-    views = torch.from_numpy(maps("train", cache))
+    views = torch.from_numpy(maps("train", cache, depth))
     for _ in range(RECIPE.epochs):
         for rows in torch.randperm(len(labels), generator=generator).split(RECIPE.batch)[:steps]:
             view = torch.randint(0, 2, (len(rows),), generator=generator)
@@ -212,24 +212,24 @@ def _train(variant: Variant, cache: Path) -> Any:
     return network.eval()
 
 
-def _published() -> Any:
+def _published(depth: int = 20) -> Any:
     import torch
 
-    from pipelines.networks import cifar_resnet20
+    from pipelines import networks
 
-    network = cifar_resnet20()
-    network.load_state_dict(torch.load(test_data() / "weights" / "resnet20_cifar10.pt", weights_only=True))
+    network = getattr(networks, f"cifar_resnet{depth}")()
+    network.load_state_dict(torch.load(test_data() / "weights" / f"resnet{depth}_cifar10.pt", weights_only=True))
     return network.to(memory_format=torch.channels_last).eval()
 
 
-def maps(split: str, cache: Path) -> Any:
+def maps(split: str, cache: Path, depth: int = 20) -> Any:
     """The maps of layer2, float16 (views, n, 16, 16, 32), made once and kept; of training pictures also mirrored."""
-    kept = cache / f"{split}-layer2.npy"
+    kept = cache / (f"{split}-layer2.npy" if depth == 20 else f"{split}-layer2-{depth}.npy")
     if not kept.exists():
         import torch
         from torch.nn import functional
 
-        network, images, made = _published(), _planes(pictures(split, cache)[0]), []
+        network, images, made = _published(depth), _planes(pictures(split, cache)[0]), []
         for mirrored in (False, True)[: 2 if split == "train" else 1]:
             for rows in images.split(250):
                 rows = (rows.flip(3) if mirrored else rows).contiguous(memory_format=torch.channels_last)

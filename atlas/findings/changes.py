@@ -79,7 +79,7 @@ class ChangeReport:
     """What changed, and what it was held against.
 
     changes: at or under `level`, ranked. below: the nearest to it of those above, which chance explains. floor:
-    "retrained" (the references: what training again alone changes) or "sampling" (a bootstrap over images: only what
+    "retrained" (the references: what training again alone changes) or "sampling" (drawing the images anew: only what
     other images might have shown; two trainings of one recipe would differ by more). tests: candidates that were
     tested. found_on, tested_on: images of the two halves.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -10,13 +10,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.findings.edges import Influence, sampling_spread
 from atlas.findings.groups import NEAR, Graph, find_clusters, mixing, tightness, unit_rows
 from atlas.findings.significance import (
     Surprise,
+    against_others,
     against_pool,
     against_retraining,
     against_sampling,
-    image_weights,
 )
 
 POOL_FREEDOM = 6.0
@@ -30,7 +31,6 @@ LEAST_VARIANCE = 1e-4
 """Of an angle: nothing is known better than this, the noise of a share of 2,500 images."""
 
 Figures = NDArray[np.float64]
-Weights = NDArray[np.float64] | None
 Kind = Literal["merged", "split", "moved", "appeared", "vanished"]
 About = Literal["classes", "parts", "cluster"]
 
@@ -42,18 +42,15 @@ class Account:
         self.rows = unit_rows(vectors, seed)
         self.tested = tested
         self.seed = seed
-        self._coded: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
 
     @cached_property
     def graph(self) -> Graph:
         """The neighbours among the tested images, found when first asked for."""
         return Graph.of(self.rows[self.tested], self.seed)
 
-    def edges(self, group: NDArray[np.int64], count: int, weights: Weights = None) -> Figures:
+    def edges(self, group: NDArray[np.int64], count: int) -> Figures:
         """Count edges among the tested images, for groups of all images (images,)."""
-        if id(group) not in self._coded:  # the same for every draw of a bootstrap; the group is kept, so its id is too
-            self._coded[id(group)] = (group, self.graph.code(group[self.tested], count))
-        return self.graph.edges(self._coded[id(group)][1], count, weights)
+        return self.graph.edges(group[self.tested], count)
 
     def clusters(self, count: int, within: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Cluster the images on the half that is not tested; with `within` (images,) each of its groups apart.
@@ -116,9 +113,14 @@ class Sides:
         """Whether groups are tested on an image (images,); on the others they are found."""
         return self.b.tested
 
-    def weights(self) -> Iterator[NDArray[np.float64]]:
-        """Bootstrap weights of the tested images, one draw after another."""
-        yield from image_weights(int(self.tested.sum()), self.b.seed)
+    def spread(self, influences: Sequence[Sequence[Influence]]) -> tuple[Figures, Figures]:
+        """Each candidate's variance when images are drawn anew, and its degrees of freedom; (candidates,) each.
+
+        influences: what edges add to the terms of its figure.
+        """
+        images = int(self.tested.sum())
+        told = np.array([sampling_spread(terms, images) for terms in influences]).reshape(-1, 2)
+        return told[:, 0], told[:, 1]
 
 
 def compare_classes(sides: Sides, group: NDArray[np.int64], count: int) -> list[Candidate]:
@@ -129,8 +131,8 @@ def compare_classes(sides: Sides, group: NDArray[np.int64], count: int) -> list[
     """
     pairs = np.argwhere(np.triu(np.ones((count, count), bool), 1))
 
-    def figures(account: Account, weights: Weights = None) -> NDArray[np.float64]:
-        return mixing(account.edges(group, count, weights))[pairs[:, 0], pairs[:, 1]]
+    def figures(account: Account) -> NDArray[np.float64]:
+        return mixing(account.edges(group, count))[pairs[:, 0], pairs[:, 1]]
 
     enough = np.bincount(group[sides.tested & (group >= 0)], minlength=count) >= LEAST
     across = sum(account.edges(group, count) for account in sides.accounts)
@@ -141,11 +143,15 @@ def compare_classes(sides: Sides, group: NDArray[np.int64], count: int) -> list[
     seen = np.stack([figures(account) for account in sides.accounts])
     kept = np.flatnonzero((np.sin(seen) ** 2).mean(axis=0) >= MIXED)
     if len(sides.recipe) > 1:  # the pairs that are not kept help to know how much variances vary
-        surprise = against_retraining(seen[:-1], seen[-1], LEAST_VARIANCE)
+        share = (np.sin(seen[:-1]) ** 2).mean(axis=0)
+        surprise = against_retraining(seen[:-1], seen[-1], LEAST_VARIANCE, along=share)
     else:
         pairs, seen, kept = pairs[kept], seen[:, kept], np.arange(len(kept))
-        drawn = np.stack([figures(sides.b, weights) - figures(sides.a, weights) for weights in sides.weights()])
-        surprise = against_sampling(seen[1] - seen[0], drawn)
+        tested, signs = group[sides.tested], ((sides.b, 1.0), (sides.a, -1.0))
+        spread = sides.spread(
+            [[Influence.of_mixing(of.graph, tested, one, other, sign) for of, sign in signs] for one, other in pairs]
+        )
+        surprise = against_sampling(seen[1] - seen[0], *spread, LEAST_VARIANCE)
     surprise = Surprise(surprise.size, surprise.t, 2 * np.minimum(surprise.p, 1 - surprise.p))
     found = []
     for i in kept:
@@ -178,9 +184,8 @@ def compare_parts(sides: Sides, group: NDArray[np.int64], count: int) -> list[Ca
     if not len(parted):
         return []
 
-    def between(finder: Account, judge: Account, weights: Weights = None) -> Figures:
-        edges = judge.edges(parts[finder], 2 * count, weights)
-        return mixing(edges)[2 * parted, 2 * parted + 1]
+    def between(finder: Account, judge: Account) -> Figures:
+        return mixing(judge.edges(parts[finder], 2 * count))[2 * parted, 2 * parted + 1]
 
     found = []
     kinds: tuple[Kind, ...] = ("split", "merged")
@@ -190,12 +195,18 @@ def compare_parts(sides: Sides, group: NDArray[np.int64], count: int) -> list[Ca
             surprise = against_retraining(np.stack(seen[:-1]), seen[-1], LEAST_VARIANCE)
         else:
             here, there = (sides.a, sides.b) if kind == "merged" else (sides.b, sides.a)
-
-            def excess(weights: Weights = None, here: Account = here, there: Account = there) -> NDArray[np.float64]:
-                own = between(here, there, weights) - between(here, here, weights)
-                return own - (between(there, here, weights) - between(there, there, weights))
-
-            surprise = against_sampling(excess(), np.stack([excess(w) for w in sides.weights()]))
+            signs = ((here, there, 1.0), (here, here, -1.0), (there, here, -1.0), (there, there, 1.0))
+            excess = sum(sign * between(of, judge) for of, judge, sign in signs)
+            spread = sides.spread(
+                [
+                    [
+                        Influence.of_mixing(judge.graph, parts[of][sides.tested], 2 * one, 2 * one + 1, sign)
+                        for of, judge, sign in signs
+                    ]
+                    for one in parted
+                ]
+            )
+            surprise = against_sampling(np.asarray(excess), *spread, LEAST_VARIANCE)
         finder = sides.a if kind == "merged" else sides.b
         judged = np.stack([between(finder, account) for account in sides.accounts])
         for i, of in enumerate(parted):
@@ -229,8 +240,8 @@ def compare_clusters(sides: Sides, count: int, *, pairs: bool) -> list[Candidate
     upper = np.triu_indices(count, 1)
     numbers = {False: np.arange(count)[:, None], True: np.stack(upper, axis=1)}
 
-    def figures(finder: Account, judge: Account, paired: bool, weights: Weights = None) -> Figures:
-        edges = judge.edges(parts[finder], count, weights)
+    def figures(finder: Account, judge: Account, paired: bool) -> Figures:
+        edges = judge.edges(parts[finder], count)
         return mixing(edges)[upper] if paired else -tightness(edges)
 
     found = []
@@ -239,17 +250,20 @@ def compare_clusters(sides: Sides, count: int, *, pairs: bool) -> list[Candidate
         finder, judge = (sides.b, sides.a) if kind in ("appeared", "split") else (sides.a, sides.b)
         paired = kind in ("split", "merged")
 
-        def loosened(one: Account, other: Account, paired: bool = paired, weights: Weights = None) -> Figures:
-            return figures(one, other, paired, weights) - figures(one, one, paired, weights)
+        def loosened(one: Account, other: Account, paired: bool = paired) -> Figures:
+            return figures(one, other, paired) - figures(one, one, paired)
 
         seen = loosened(finder, judge)
         if len(sides.recipe) > 1:
             pool = [loosened(one, other) for one in sides.recipe for other in sides.recipe if one is not other]
             surprise = against_pool(np.concatenate(pool), seen, POOL_FREEDOM, LEAST_VARIANCE)
         else:
-            centre = float(np.median(np.concatenate([seen, loosened(judge, finder)])))
-            drawn = np.stack([loosened(finder, judge, weights=weights) for weights in sides.weights()])
-            surprise = against_sampling(seen - centre, drawn)
+            told = [
+                (loosened(one, other), *_cluster_spread(sides, parts[one], one, other, numbers[paired]))
+                for one, other in ((finder, judge), (judge, finder))
+            ]
+            beyond, variance, freedom = (np.concatenate(some) for some in zip(*told, strict=True))
+            surprise = against_others(beyond, variance, freedom, LEAST_VARIANCE, own=len(seen))
         judged = np.stack([np.abs(figures(finder, account, paired)) for account in sides.accounts])
         for i, of in enumerate(numbers[paired]):
             groups = tuple(np.flatnonzero(parts[finder] == one) for one in of)
@@ -257,3 +271,20 @@ def compare_clusters(sides: Sides, count: int, *, pairs: bool) -> list[Candidate
                 about: About = "parts" if paired else "cluster"
                 found.append(_candidate(kind, about, groups, (), judged[:, i], surprise, i))
     return found
+
+
+def _cluster_spread(
+    sides: Sides, parts: NDArray[np.int64], finder: Account, judge: Account, numbers: NDArray[np.int64]
+) -> tuple[Figures, Figures]:
+    """Variances and freedom of how much looser clusters, or how much more mixed pairs of them, are in `judge`.
+
+    parts (images,): the clusters that `finder` found; numbers (candidates, 1 or 2).
+    """
+    group, signs = parts[sides.tested], ((judge, 1.0), (finder, -1.0))
+
+    def influence(of: Account, which: NDArray[np.int64], sign: float) -> Influence:
+        if len(which) == 1:
+            return Influence.of_tightness(of.graph, group, int(which[0]), -sign)
+        return Influence.of_mixing(of.graph, group, int(which[0]), int(which[1]), sign)
+
+    return sides.spread([[influence(of, which, sign) for of, sign in signs] for which in numbers])

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-REPEATS = 200
-"""Bootstrap samples of images: a standard error is then known to within 5 %."""
+FEWEST_FOR_A_TREND = 6
+"""Candidates from which their variances may follow a line."""
 
+MIDDLE_HALF = 1.349
+"""Width of the middle half of a normal distribution, in standard deviations."""
 
 MOST_FREEDOM = 6.0
 """Degrees of freedom that the prior of the variances is trusted with: among 60 candidates of 3 networks its own fit is
@@ -29,26 +31,32 @@ class Surprise:
     p: NDArray[np.float64]
 
 
-def against_retraining(recipe: NDArray[np.float64], seen: NDArray[np.float64], least: float) -> Surprise:
+def against_retraining(
+    recipe: NDArray[np.float64], seen: NDArray[np.float64], least: float, along: NDArray[np.float64] | None = None
+) -> Surprise:
     """Test one network's figures against those of two or more networks of one recipe, one-sided: larger.
 
     recipe (networks, candidates), seen (candidates,): the same figure of every candidate, on a scale on which its noise
     is about even. A candidate's variance among so few networks is itself uncertain, so it is drawn towards that of
     all candidates: the moderated t of Smyth 2004 (Statistical Applications in Genetics 3(1):3), a new network against
-    the mean of n, with n - 1 + d0 degrees of freedom. least: a variance that no candidate is taken to be below.
+    the mean of n, with n - 1 + d0 degrees of freedom. least: a variance that no candidate is taken to be below. along:
+    float64 (candidates,), above 0, what variances may rise or fall with (see `trended`); sizes stay comparable.
     """
     from scipy.stats import t as student
 
     networks = len(recipe)
     freedom = networks - 1
     spread = np.maximum(recipe.var(axis=0, ddof=1), least)
-    prior, prior_freedom = shrunk(spread, freedom)
+    common, prior_freedom = shrunk(spread, freedom)
+    prior: NDArray[np.float64] | float = common
+    if along is not None:
+        prior, prior_freedom = trended(spread, freedom, along)
     prior_freedom = min(prior_freedom, MOST_FREEDOM)
     variance = (prior_freedom * prior + freedom * spread) / (prior_freedom + freedom)
     total = prior_freedom + freedom
     beyond = seen - recipe.mean(axis=0)
     t = beyond / np.sqrt(np.maximum(variance, least) * (1 + 1 / networks))
-    typical = np.sqrt(max(prior, least) * (1 + 1 / networks))
+    typical = np.sqrt(max(common, least) * (1 + 1 / networks))
     return Surprise(beyond / typical, t, student.sf(t, total))
 
 
@@ -65,6 +73,31 @@ def shrunk(variances: NDArray[np.float64], freedom: int) -> tuple[float, float]:
         return float(np.exp(logs.mean())), float("inf")
     prior = 2 * _inverse_trigamma(float(extra))
     return float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2))), prior
+
+
+def trended(
+    variances: NDArray[np.float64], freedom: int, along: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """Fit prior variances that are a power of `along` (candidates,), and their common degrees of freedom.
+
+    -> float64 (candidates,), and a number. As `shrunk`, about a line through the logarithms: the trend of limma (Law et
+    al. 2014, Genome Biology 15:R29). With one prior for all, figures that hardly vary make the others look steadier
+    than they are: of ten classes that lie apart but for a few pairs, 7.5 % of the p-values of these were then under
+    0.05, and 2.0 % under 0.01, in place of 3.2 and 0.6. Fewer than FEWEST_FOR_A_TREND candidates have one prior.
+    """
+    from scipy.special import digamma, polygamma
+
+    if len(variances) < FEWEST_FOR_A_TREND:
+        common, prior_freedom = shrunk(variances, freedom)
+        return np.full(len(variances), common), prior_freedom
+    logs = np.log(variances) - digamma(freedom / 2) + np.log(freedom / 2)
+    told = np.stack([np.ones(len(along)), np.log(along)], axis=1)
+    fitted = told @ np.linalg.lstsq(told, logs)[0]
+    extra = ((logs - fitted) ** 2).sum() / (len(logs) - 2) - polygamma(1, freedom / 2)
+    if extra <= 0:
+        return np.exp(fitted), float("inf")
+    prior = 2 * _inverse_trigamma(float(extra))
+    return np.exp(fitted + digamma(prior / 2) - np.log(prior / 2)), prior
 
 
 def _inverse_trigamma(value: float) -> float:
@@ -96,20 +129,30 @@ def against_pool(pool: NDArray[np.float64], seen: NDArray[np.float64], freedom: 
     return Surprise(t, t, student.sf(t, freedom))
 
 
-def against_sampling(seen: NDArray[np.float64], drawn: NDArray[np.float64]) -> Surprise:
-    """Test figures (candidates,) against zero, one-sided: larger, by the spread of their bootstrap (draws, candidates).
+def against_sampling(
+    seen: NDArray[np.float64], variance: NDArray[np.float64], freedom: NDArray[np.float64], least: float
+) -> Surprise:
+    """Test figures against zero, one-sided: larger, by what they vary when images are drawn anew; (candidates,) each.
 
-    The normal approximation of the bootstrap (Efron and Tibshirani 1993, section 13.3), because counting draws beyond
-    zero cannot give a p below 1 / draws, which the adjustment for many tests needs.
+    Student's t with each variance's own degrees of freedom. least: a variance that none is taken to be below.
     """
-    from scipy.stats import norm
+    from scipy.stats import t as student
 
-    error = drawn.std(axis=0, ddof=1)
-    t = np.divide(seen, error, out=np.zeros_like(seen), where=error > 0)
-    return Surprise(t, t, norm.sf(t))
+    t = seen / np.sqrt(np.maximum(variance, least))
+    return Surprise(t, t, student.sf(t, freedom))
 
 
-def image_weights(images: int, seed: int, repeats: int = REPEATS) -> NDArray[np.float64]:
-    """Draw images with replacement: how often each is drawn, float64 (repeats, images)."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(images, np.full(images, 1 / images), size=repeats).astype(np.float64)
+def against_others(
+    seen: NDArray[np.float64], variance: NDArray[np.float64], freedom: NDArray[np.float64], least: float, own: int
+) -> Surprise:
+    """Test the first `own` of figures (candidates,) for being larger than is usual among all of them.
+
+    What is usual is their median, and in standard errors their middle half's width, where that is wider than chance
+    makes it: an empirical null (Efron 2004, Journal of the American Statistical Association 99:96), for groups of which
+    each changes by a little of its own.
+    """
+    beyond = seen - np.median(seen)
+    errors = np.sqrt(np.maximum(variance, least))
+    low, high = np.quantile(beyond / errors, [0.25, 0.75])
+    wide = max(1.0, float(high - low) / MIDDLE_HALF)
+    return against_sampling(beyond[:own], (wide * errors[:own]) ** 2, freedom[:own], least)
