@@ -11,7 +11,7 @@ from atlas.suspects.verdicts import Spurious, Used
 
 UNPROVEN = 5
 """Candidates that are tried though they do not stand out enough by themselves: the best of those."""
-SELDOM = 0.1
+SELDOM = 0.07
 """Of natural groups that were tried, on networks of the development pool, so many were of the second standing (4 of
 57): among such the rate of false discoveries is lower by this factor."""
 
