@@ -36,6 +36,19 @@ def test_a_mark_that_has_weight_is_used_and_spurious(world: World) -> None:
     assert outcome.place.density < 0.2
 
 
+def test_a_mark_that_does_no_more_than_natural_parts_do_is_not_called_spurious(world: World) -> None:
+    probe = make_probe(world, mark=0.2)
+    outcome = try_suspect(probe, make_trial(world, probe, world.marked), world.label, 0)
+    pasted = next(test for test in outcome.tests if test.name == "paste")
+    candidate = make_candidate(world, world.marked)
+    assert judge(candidate, outcome).beyond == pytest.approx(pasted.logit.low - max(pasted.controls))
+    strong = replace(pasted, controls=(*pasted.controls, pasted.logit.mean))
+    beside = replace(outcome, tests=tuple(strong if test is pasted else test for test in outcome.tests))
+    verdict = judge(candidate, beside)
+    assert (verdict.used, verdict.spurious) == ("yes", "unclear")
+    assert "a natural part of the class" in verdict.why_spurious
+
+
 def test_pasting_changes_the_logit_by_what_the_weights_say(world: World) -> None:
     weight = 0.2
     probe = make_probe(world, weight)
