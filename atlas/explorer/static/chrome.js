@@ -59,7 +59,7 @@ class Menu {
 
 class Chrome {
   /** actions: {set(changes), colour(mode), tool(name), zoom(factor), home(), beside(), share(), panel(), save(kind),
-   *  places(fit), look(image): see Caption, picture(): choose one, or null without a network} */
+   *  places(fit), thumb(image, canvas): draw it, look(image): see Caption, picture(): choose one, or null without a network} */
   constructor(header, actions) {
     Object.assign(this, { header, actions });
     this.cells = new Switch("Cells", cellChoices(header), (cells) => actions.set({ cells }));
@@ -96,6 +96,7 @@ class Chrome {
       "header",
       { class: "head" },
       h("div", { class: "title", title: [header.name, facts].join("\n") }, h("h1", {}, header.name), h("p", {}, facts)),
+      help,
       h(
         "div",
         { class: "controls" },
@@ -108,9 +109,15 @@ class Chrome {
         h("button", { class: "quiet-button narrow-only", title: "What is in view, and the filters", click: () => this.actions.panel() }, header.diff !== null ? "What changed" : header.suspects !== null ? "Suspects, filter" : "Filter"),
         this._saveMenu(),
         header.home === "notebook" ? "" : this._shareButton(),
-        help,
       ),
     );
+  }
+
+  /** Say whether title and controls stand in one line: the help's button moves to where it is not left alone. */
+  layHead() {
+    const [title, ...others] = this.head.children;
+    const middle = ({ offsetTop, offsetHeight }) => offsetTop + offsetHeight / 2;
+    this.head.classList.toggle("flat", others.every((part) => Math.abs(middle(part) - middle(title)) < title.offsetHeight / 2));
   }
 
   _shareButton() {
@@ -139,6 +146,9 @@ class Chrome {
     for (const button of this.tools) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
   }
 
+  /** A shard has come, or a sheet is decoded: paint what the note waits for. */
+  refresh() {}
+
   /** Say something for a few seconds. */
   say(words) {
     this.note.replaceChildren(words);
@@ -151,11 +161,16 @@ class Chrome {
   showPlaces(places, id, image = null) {
     clearTimeout(this.noteTimer);
     this.note.hidden = places === null;
+    this.refresh = () => {};
     if (places === null) return;
     const button = (words, fit) => h("button", { class: "quiet-button", click: () => this.actions.places(fit) }, words);
+    const size = this.header.thumbnailSize;
+    const thumb = image === null || !this.header.pictures ? "" : h("canvas", { class: "note-picture", width: size, height: size });
+    if (thumb !== "") this.refresh = () => thumb.dataset.drawn || this.actions.thumb(image, thumb);
+    this.refresh();
     const look = image === null ? "" : this.actions.look(image);
-    if (places.x.length === 0) this.note.replaceChildren(h("span", {}, `${id} is not on this map`), look, button("Clear", false));
-    else this.note.replaceChildren(h("span", {}, `${counted(places.x.length, "place")} of ${id}`), button("Fit", true), look, button("Clear", false));
+    if (places.x.length === 0) this.note.replaceChildren(thumb, h("span", {}, `${id} is not on this map`), look, button("Clear", false));
+    else this.note.replaceChildren(thumb, h("span", {}, `${counted(places.x.length, "place")} of ${id}`), button("Fit", true), look, button("Clear", false));
   }
 
   _zoomButtons() {

@@ -120,6 +120,7 @@ class Explorer {
     const { head, status } = this.chrome;
     const narrow = plot.el.clientWidth < MINIMUM_PANEL_PX * (parseFloat(getComputedStyle(this.over).fontSize) / 14);
     this.over.classList.toggle("narrow", narrow);
+    this.chrome.layHead();
     const side = narrow ? 0 : this.panel.element.offsetWidth;
     const dock = this.walk.element.offsetHeight; // 0 while it is closed
     const foot = status.offsetHeight + dock;
@@ -281,6 +282,7 @@ class Explorer {
     this.suspectPanel?.refresh(key);
     this.walk.refresh();
     this.finder?.refresh();
+    this.chrome.refresh();
     if (/^(points|column|values)\//.test(key) && this.selectedSamples === null) this.showPanel(false);
     if (this.panel.content === "waiting") this.showPanel(false);
     for (const pointer of this.pointers ?? []) pointer.hoverLater();

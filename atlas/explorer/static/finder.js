@@ -91,6 +91,7 @@ class ImageFinder {
 
   _take(found) {
     this._close();
+    if (found !== null) this.input.blur(); // the keys are the map's again
     this.show(found);
     this.choose(found && found[0]);
   }

@@ -1,5 +1,7 @@
 /* Keys: what the user does without a pointer, as changes of the explorer's state. */
 
+const LEGEND_MS = 200;
+
 class Input {
   constructor(explorer) {
     this.explorer = explorer;
@@ -130,6 +132,8 @@ class Input {
     if (explorer.panel.content !== "overview") explorer.set({ selected: null, region: [] });
     field.focus();
     field.select();
+    // A legend above it that comes a moment later pushes it out of sight.
+    setTimeout(() => isFocused(field) && field.scrollIntoView({ block: "nearest" }), LEGEND_MS);
   }
 
   _lockBy(step) {

@@ -31,9 +31,11 @@ class Minimap {
     context.imageSmoothingQuality = "high";
     context.drawImage(this.ground, 0, 0, side, side);
     const { x_range: xs, y_range: ys } = view.figure;
+    const within = (share) => 2 + Math.max(0, Math.min(1, share)) * (side - 4); // all four sides are always seen
+    const [left, top, right, bottom] = [xs.start, 1 - ys.end, xs.end, 1 - ys.start].map(within);
     context.strokeStyle = accent;
     context.lineWidth = 4;
-    context.strokeRect(xs.start * side, (1 - ys.end) * side, (xs.end - xs.start) * side, (ys.end - ys.start) * side);
+    context.strokeRect(left, top, right - left, bottom - top);
   }
 }
 

@@ -92,6 +92,7 @@ function makeChrome(explorer, network, look) {
     },
     save: (kind) => explorer.painter.save(kind),
     places: (fit) => (fit ? explorer.fit() : explorer.showPlaces(null)),
+    thumb: (image, canvas) => drawThumbnail(explorer.shards, image, canvas, explorer.header.thumbnailSize),
     look,
     picture: network && (() => network.choose()),
   });

@@ -88,7 +88,7 @@ class Walk {
       return own;
     });
     const most = [...totals].sort((a, b) => b[1] - a[1]).slice(0, CURVES);
-    return most.map(([index]) => ({ name: this.header.classes[index], colour: css(classColour(index)), values: shares.map((own) => own.get(index) ?? 0) }));
+    return most.map(([index]) => ({ name: this.header.classes[index], ...lineOf(index), values: shares.map((own) => own.get(index) ?? 0) }));
   }
 
   _effectSeries() {
@@ -102,25 +102,31 @@ class Walk {
     }
     // The classes whose effect changes most on the way: they say what turns into what.
     const moving = [...spread].sort((a, b) => b[1][1] - b[1][0] - (a[1][1] - a[1][0])).slice(0, CURVES);
-    return moving.map(([output]) => ({ name: this.header.outputs[output], colour: css(classColour(output)), values: listed.map((effects) => effects?.get(output) ?? null) }));
+    return moving.map(([output]) => ({ name: this.header.outputs[output], ...lineOf(output), values: listed.map((effects) => effects?.get(output) ?? null) }));
   }
 
   _curves(title, series, words, high, low = 0) {
     if (series.length === 0) return "";
     const width = this.steps.length;
     const y = (value) => CURVE_HEIGHT - ((value - low) / (high - low)) * CURVE_HEIGHT;
-    const lines = series.map(({ name, colour, values }) => {
+    const lines = series.map(({ name, colour, dash, values }) => {
       const points = values.map((value, i) => (value === null ? null : `${i + 0.5},${y(value).toFixed(2)}`)).filter(Boolean);
-      const line = svg("polyline", { points: points.join(" "), fill: "none", stroke: colour, "stroke-width": 2, "vector-effect": "non-scaling-stroke" });
+      const line = svg("polyline", { points: points.join(" "), fill: "none", stroke: colour, "stroke-width": 2, "stroke-dasharray": dash, "vector-effect": "non-scaling-stroke" });
       line.append(svg("title", {}, `${name}: ${values.map((value) => (value === null ? "–" : words(value))).join(", ")}`));
       return line;
     });
     const zero = low < 0 ? svg("line", { x1: 0, x2: width, y1: y(0), y2: y(0), class: "zero", "vector-effect": "non-scaling-stroke" }) : "";
-    const keys = series.map(({ name, colour }) => h("span", { class: "key" }, h("span", { class: "swatch", style: { background: colour } }), name));
+    const sample = (colour, dash) => svg("svg", { class: "sample", viewBox: "0 0 24 4" }, svg("line", { x1: 0, x2: 24, y1: 2, y2: 2, stroke: colour, "stroke-width": 2, "stroke-dasharray": dash }));
+    const keys = series.map(({ name, colour, dash }) => h("span", { class: "key" }, sample(colour, dash), name));
     const drawing = svg("svg", { viewBox: `0 0 ${width} ${CURVE_HEIGHT}`, preserveAspectRatio: "none", style: `width: ${4.4 * width}em; height: ${CURVE_HEIGHT}px` }, zero, ...lines);
     return h("div", { class: "curves" }, h("h4", {}, `${title}, ${words(low)} to ${words(high)}`, h("span", { class: "keys" }, keys)), drawing);
   }
 }
+
+const DASHES = ["none", "6 3", "2 3"]; // by shape: classes of one hue differ in it
+
+/** How a class is drawn as a line. */
+const lineOf = (index) => ({ colour: css(classColour(index)), dash: DASHES[classShape(index)] });
 
 const isSameCell = (a, b) => a !== null && b !== null && a.tile.key === b.tile.key && a.slot === b.slot;
 
