@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,18 @@ def settle_soon(page: Any, settle: Settle) -> None:
     page.wait_for_timeout(200)
     settle(page)
     addressed(page)
+
+
+def drawn_box(page: Any, wanted: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:
+    """Left, bottom, right, top of the box that was just drawn between two corners, as the page took it.
+
+    A pointer is at whole pixels, and a sample may lie between the corner that was meant and the nearest of them.
+    """
+    corners = np.array(page.evaluate(f"{EXPLORER}.state.region.at(-1)"))
+    (left, bottom), (right, top) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    pixel = 1 / page.evaluate(f"{EXPLORER}.selectedPane.view.scale")
+    assert np.abs(np.subtract([(left, bottom), (right, top)], wanted)).max() <= pixel
+    return left, bottom, right, top
 
 
 def label_of_live(atlas: Atlas, layer: int = 0) -> np.ndarray:

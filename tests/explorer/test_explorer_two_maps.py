@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looking import EXPLORER, FRAME, Settle, Visit, data, link_of, pixels, place, set_view, settle_soon
+from looking import EXPLORER, FRAME, Settle, Visit, data, drawn_box, link_of, pixels, place, set_view, settle_soon
 
 from atlas.explorer import ServerHandle, export
 from atlas.explorer.header import page_header
@@ -37,9 +37,9 @@ def live(atlas: Atlas, layer: int) -> np.ndarray:
     return live_points(samples.positions, samples.state)
 
 
-def in_box(atlas: Atlas, layer: int) -> np.ndarray:
-    """Sample rows inside BOX by the definition."""
-    (left, bottom), (right, top) = BOX
+def in_box(page: Any, atlas: Atlas, layer: int) -> np.ndarray:
+    """Sample rows inside the box that was drawn around BOX, by the definition."""
+    left, bottom, right, top = drawn_box(page, BOX)
     rows = live(atlas, layer)
     x, y = atlas.layers[layer].samples.positions[rows].T
     return rows[(x > left) & (x < right) & (y > bottom) & (y < top)]
@@ -76,10 +76,10 @@ def test_a_selection_is_marked_on_the_other_map(
     settle_soon(page, settle)
     assert data(page, "beside") == "1"
     select_box(page, settle, second_place if pane == 1 else place)
-    wanted = set(in_box(planted, pane)) & set(live(planted, 1 - pane))
+    wanted = set(in_box(page, planted, pane)) & set(live(planted, 1 - pane))
     assert marked(page, 1 - pane, "selected") == wanted
     assert marked(page, pane, "selected") == set()
-    assert page.locator(".selection h2").inner_text() == f"{len(in_box(planted, pane))} samples"
+    assert page.locator(".selection h2").inner_text() == f"{len(in_box(page, planted, pane))} samples"
     picture, where = pixels(page), place if pane == 1 else second_place
     for row in list(wanted)[::9]:
         x, y = where(page, *planted.layers[1 - pane].samples.positions[row])
@@ -92,7 +92,9 @@ def test_a_filter_counts_for_both_maps(visit: Visit, served: ServerHandle, plant
     page = visit(f"{served.url}#beside=1&class=0&names=off")
     select_box(page, settle)
     label = planted.images.label[planted.layers[0].samples.image]
-    assert marked(page, 1, "selected") == {row for row in in_box(planted, 0) if label[row] == 0} & set(live(planted, 1))
+    assert marked(page, 1, "selected") == {row for row in in_box(page, planted, 0) if label[row] == 0} & set(
+        live(planted, 1)
+    )
     counts = [page.evaluate(f"{EXPLORER}.panes[{pane}].points.liveCount") for pane in (0, 1)]
     assert counts == [(label[live(planted, layer)] == 0).sum() for layer in (0, 1)]
 
@@ -193,7 +195,7 @@ def test_two_maps_in_a_site_a_tall_window_and_a_picture(
 ) -> None:
     page = visit(f"{export(planted, tmp_path / 'site').as_uri()}#beside=1&names=off")
     select_box(page, settle)
-    assert marked(page, 1, "selected") == set(in_box(planted, 0)) & set(live(planted, 1))
+    assert marked(page, 1, "selected") == set(in_box(page, planted, 0)) & set(live(planted, 1))
     page.set_viewport_size({"width": 700, "height": 1000})
     settle_soon(page, settle)
     first, second = page.evaluate(FRAME), page.evaluate(SECOND)

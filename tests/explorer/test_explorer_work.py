@@ -19,6 +19,7 @@ from looking import (
     Visit,
     centre,
     data,
+    drawn_box,
     largest_cell,
     link_of,
     pixels,
@@ -49,9 +50,9 @@ def drag(page: Any, path: list[tuple[float, float]]) -> None:
     page.mouse.up()
 
 
-def rows_in_box(atlas: Atlas) -> np.ndarray:
-    """Sample rows inside BOX by the definition."""
-    (left, bottom), (right, top) = BOX
+def rows_in_box(atlas: Atlas, page: Any) -> np.ndarray:
+    """Sample rows inside the box that was drawn around BOX, by the definition."""
+    left, bottom, right, top = drawn_box(page, BOX)
     samples = atlas.layers[0].samples
     rows = live_points(samples.positions, samples.state)
     x, y = samples.positions[rows].T
@@ -223,7 +224,7 @@ def ramp(mode: str, value: float) -> np.ndarray:
 def test_a_box_selects_what_lies_in_it(visit: Visit, served: ServerHandle, planted: Atlas, settle: Settle) -> None:
     page = visit(served.url)
     select_box(page, settle)
-    rows = rows_in_box(planted)
+    rows = rows_in_box(planted, page)
     assert page.locator(".selection h2").inner_text() == f"{len(rows):,} samples"
     images = np.unique(planted.layers[0].samples.image[rows])
     assert f"of {len(images):,} images" in page.locator(".selection").inner_text()
@@ -245,7 +246,7 @@ def test_a_selection_leaves_as_csv_and_parquet(
 ) -> None:
     page = visit(served.url)
     select_box(page, settle)
-    rows, samples, images = rows_in_box(planted), planted.layers[0].samples, planted.images
+    rows, samples, images = rows_in_box(planted, page), planted.layers[0].samples, planted.images
     level = planted.layers[0].levels[shown_level(page)]
     wanted = set()
     for row in rows:
@@ -314,7 +315,7 @@ def test_a_sites_regions_stay_in_the_browser(visit: Visit, planted: Atlas, tmp_p
         page.get_by_role("button", name="CSV", exact=True).click()
     download.value.save_as(tmp_path / "selection.csv")
     lines = (tmp_path / "selection.csv").read_text("utf-8").splitlines()
-    assert len(lines) == 1 + len(rows_in_box(planted))
+    assert len(lines) == 1 + len(rows_in_box(planted, page))
     page.get_by_text("Keep as a region").click()
     page.get_by_label("The region's name").fill("right")
     page.get_by_role("button", name="Keep", exact=True).click()
@@ -478,7 +479,7 @@ def test_more_samples_than_are_drawn_at_once(
         assert page.locator(".passing").inner_text() == f"{wrong} of 1,798 samples"
         page.keyboard.press("x")
         select_box(page, settle)
-        assert page.locator(".selection h2").inner_text() == f"{len(rows_in_box(planted)):,} samples"
+        assert page.locator(".selection h2").inner_text() == f"{len(rows_in_box(planted, page)):,} samples"
         page.keyboard.press("Escape")
         samples = planted.layers[0].samples
         live = samples.positions[live_points(samples.positions, samples.state)]

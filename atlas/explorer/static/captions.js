@@ -1,5 +1,7 @@
 /* Beneath small pictures: the one that is pointed at, larger, with its id, its label and what leads further. */
 
+const CAPTION_GROWS_PX = 24; // when its words come
+
 class Caption {
   /** look(image): an element that leads to the image's own page, or "". */
   constructor(header, shards, look, words) {
@@ -11,10 +13,10 @@ class Caption {
   /** What a small picture's button does. about: {image, layer: whose network answers (null: all), and if known box and
    * aspect to frame it, id, more: further elements}; choose(image): it was clicked. */
   events(about, choose) {
-    const show = () => this._show(about);
-    const click = () => {
-      this.pinned = about;
-      show();
+    const show = ({ currentTarget }) => this._show(about, currentTarget);
+    const click = (event) => {
+      this.pinned = [about, event.currentTarget];
+      show(event);
       choose(about.image);
     };
     return { pointerenter: show, focus: show, click };
@@ -23,7 +25,7 @@ class Caption {
   /** Listen on the element around the buttons: when it is left, what was clicked is shown again. Otherwise nobody could
    * go from a picture down to its caption: the way leads over others. */
   around(pictures) {
-    const left = () => this.pinned !== null && this._show(this.pinned);
+    const left = () => this.pinned !== null && this._show(...this.pinned);
     pictures.addEventListener("pointerleave", left);
     pictures.addEventListener("focusout", (event) => {
       if (!pictures.contains(event.relatedTarget)) left();
@@ -31,8 +33,16 @@ class Caption {
     return pictures;
   }
 
-  _show(about) {
-    if (this.about === about) return;
+  _show(about, button) {
+    if (this.about !== about) this._build(about);
+    // At the panel's lower edge where its own place is below it, unless it would cover the picture that it is about.
+    this.element.classList.remove("standing");
+    const edge = this.element.closest(".panel").getBoundingClientRect().bottom;
+    const height = CAPTION_GROWS_PX + this.element.offsetHeight;
+    this.element.classList.toggle("standing", button.getBoundingClientRect().bottom <= edge - height);
+  }
+
+  _build(about) {
     this.about = about;
     const size = 2 * this.header.thumbnailSize;
     this.canvas = h("canvas", { width: size, height: size, class: "whole" });

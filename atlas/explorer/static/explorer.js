@@ -135,7 +135,10 @@ class Explorer {
     const lengths = { "--head": head.offsetHeight, "--foot": status.offsetHeight, "--dock": dock, "--side-panel": side, "--beside-right": taken.right, "--beside-below": taken.below };
     for (const [name, value] of Object.entries(lengths)) this.over.style.setProperty(name, `${value}px`);
     const changed = Object.entries(wanted).filter(([name, value]) => figure[name] !== value);
-    if (changed.length > 0) figure.setv(Object.fromEntries(changed));
+    if (changed.length > 0) {
+      figure.setv(Object.fromEntries(changed), { silent: true }); // each of them would lay the figure out anew
+      figure.properties[changed[0][0]].change.emit();
+    }
     this.view.fitFrame();
     if (this.links.isOpen) this._fitBeside();
     this._stand();
