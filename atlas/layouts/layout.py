@@ -15,8 +15,9 @@ from atlas.errors import LayoutError, nearest
 from atlas.layouts.comparing import turn_onto
 from atlas.layouts.fitting import ANCHORING, choose_fitted, place_among
 from atlas.layouts.gpu import gpu_of, place_on_gpu
-from atlas.layouts.neighbors import Neighbors, Vectors, find_neighbors
+from atlas.layouts.neighbors import Neighbors, Vectors, find_neighbors, nearest_part
 from atlas.layouts.place import (
+    ATTRACTING,
     begin_umap,
     fill_unit_square,
     mark_outliers,
@@ -178,7 +179,7 @@ def _place(
             return made
     told: dict[str, Any] = {"seed": seed, "threads": recipe.threads, "start": start, "progress": recipe.progress}
     if method == "tsne":
-        return place_by_tsne(points, found, line=recipe.line, **told), PROCESSOR
+        return place_by_tsne(points, nearest_part(found, ATTRACTING), line=recipe.line, **told), PROCESSOR
     return (place_by_pacmap if method == "pacmap" else place_by_umap)(points, found, **told), PROCESSOR
 
 
