@@ -196,8 +196,7 @@ def power(pool: Pool) -> list[Figure]:
 def alone(pool: Pool) -> list[Figure]:
     """Without references, against what other images would change: the planted networks, and the null pool's own pairs.
 
-    Two networks of one recipe differ by more than sampling, so something is listed of nearly every pair; what counts is
-    whether the planted change stands above that.
+    What retraining changes is not in that floor, so of the null pool's pairs it may list something.
     """
     told: list[dict[str, Any]] = []
     for variant, _, found in compared(pool, held=0):

@@ -7,7 +7,7 @@ trained on by one recipe, that of compare_pool.py (`layer3` and the linear layer
 pictures): ResNet-56 with one seed, ResNet-20 with one as the network compared and four as its references. Stem,
 `layer1` and `layer2` are the published ones in all ResNet-20, so the floor is what retraining the last stage changes,
 and less than what training from scratch would. Networks, stores and atlases are kept in the cache; training is timed
-apart. The figures of the published pair stand beside, without references.
+apart.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from compare_pool import REPOSITORY, Variant, train_network
-from reporting import Figure, arguments, report, test_data
+from reporting import Figure, arguments, report
 
 SEED, REFERENCES = 200, (201, 202, 203, 204)
 PIPELINE = """
@@ -70,23 +70,20 @@ def pipeline(name: str, depth: int, weights: Path, cache: Path, quick: bool) -> 
     return path
 
 
-def told(name: str, diff: Any) -> list[Figure]:
+def told(diff: Any) -> list[Figure]:
     """A comparison's figures, with its list and its classes as details."""
     document, rows = diff.document, []
     for key in ("cka", "procrustes", "neighbor_overlap"):
         low, high = document["noise_floor"][key]
-        rows.append(Figure(f"{name}: {key} (floor {low:.3f} to {high:.3f})", document[key], None, ""))
+        rows.append(Figure(f"{key} (retrained {low:.3f} to {high:.3f})", document[key], None, ""))
     beyond = [row["class"] for row in document["classes"] if row["p"] is not None and row["p"] <= 0.05]
-    if document["noise_floor"]["kind"] == "retrained":
-        rows.append(
-            Figure(f"{name}: classes of 10 with fewer neighbours in common than retrained", len(beyond), None, "")
-        )
+    rows.append(Figure("classes of 10 with fewer neighbours in common than retrained", len(beyond), None, ""))
     more = {
         "changes": [[change["p"], change["text"]] for change in document["changes"]],
         "classes": document["classes"],
     }
     more |= {"beyond": beyond, "tested": document["tested"].get("tests"), "flips": document["flips"]}
-    return [*rows, Figure(f"{name}: listed changes", len(document["changes"]), None, "", details=more)]
+    return [*rows, Figure("listed changes", len(document["changes"]), None, "", details=more)]
 
 
 def main() -> None:
@@ -106,35 +103,23 @@ def main() -> None:
         name + size: pipeline(name + size, depth, weights[name], cache, options.quick)
         for (depth, _), name in trained.items()
     }
-    for depth in (20, 56):
-        name = f"resnet{depth}{size}"
-        published = test_data() / "weights" / f"resnet{depth}_cifar10.pt"
-        files[name] = pipeline(name, depth, published, cache, options.quick)
     references = [
         extract_store(file, cache / f"{name}.store") for name, file in files.items() if name.startswith("seed")
     ]
     atlases = {
         name: build(file, cache / f"{name}.atlas") for name, file in files.items() if not name.startswith("seed")
     }
-    figures: list[Figure] = []
-    for title, one, other, held in (
-        ("trained on", "shallow", "deep", references),
-        ("published", "resnet20", "resnet56", []),
-    ):
-        pair = [one + size, other + size]
-        start = time.process_time()
-        diff = compare(
-            *(atlases[name] for name in pair),
-            out=cache / f"{one}-{other}{size}.diff",
-            references=held,
-            pipelines=[files[name] for name in pair],
-        )
-        figures += told(title, diff)
-        figures.append(Figure(f"{title}: comparison, processor time", time.process_time() - start, None, "s"))
-    accuracy = {name: atlases[name + size].images for name in ("shallow", "deep")}
-    for name, images in accuracy.items():
-        right = float((images.prediction == images.label).mean())
-        figures.append(Figure(f"accuracy of {name}, trained on", 100 * right, None, "%"))
+    start = time.process_time()
+    diff = compare(
+        *atlases.values(),
+        out=cache / f"shallow-deep{size}.diff",
+        references=references,
+        pipelines=[files[name] for name in atlases],
+    )
+    figures = [*told(diff), Figure("comparison, processor time", time.process_time() - start, None, "s")]
+    for name, built in atlases.items():
+        right = float((built.images.prediction == built.images.label).mean())
+        figures.append(Figure(f"accuracy of {name}", 100 * right, None, "%"))
     for name, took in seconds.items():
         if took is not None:
             figures.append(Figure(f"training {name}, processor time", took, None, "s"))
