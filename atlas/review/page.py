@@ -105,9 +105,10 @@ def _suspicion(found: Review) -> str:
         return "Spurious cues were looked for, and none stood out."
     likely = [one for one in listed if one["spurious"] == "likely" and one["used"] == "yes"]
     judged = sum(one["id"] in found.marks.suspects for one in listed)
-    words = f"{counted(len(listed), 'suspect')}, {len(likely) or 'none'} both used by the network and likely spurious"
+    of_them = f"{len(likely) or 'none'} of them " if len(listed) > 1 else "" if likely else "not both "
+    words = f"{counted(len(listed), 'suspect')}, {of_them}used by the network and likely spurious"
     if likely:
-        words += f" (the first feeds “{likely[0].get('feeds_name') or 'no class'}”)"
+        words += f" ({'it' if len(listed) == 1 else 'the first'} feeds “{likely[0].get('feeds_name') or 'no class'}”)"
     tested = "" if found.suspects.document["tested"] else "; none was tested causally"
     return f"{words}; {judged} judged by a person{tested}."
 
