@@ -155,10 +155,10 @@ class Network {
     return said;
   }
 
-  /** A line that says how far the network is, while it is on the page. */
-  progressElement() {
+  /** A line that says how far the network is, while it is on the page; before it is known, what is asked for. */
+  progressElement(asked = "") {
     const fill = h("span", { class: "fill", style: { width: "0%", background: "var(--accent)" } });
-    const words = h("span", { class: "quiet" }, "");
+    const words = h("span", { class: "quiet" }, asked);
     const line = h("div", { class: "working", role: "status" }, h("span", { class: "track" }, fill), words);
     const poll = async () => {
       if (!line.isConnected) return;

@@ -39,7 +39,7 @@ class Views {
       if (asked === undefined) element.replaceChildren(button);
       else if (asked.page !== null) element.replaceChildren(this._link(asked.page));
       else if (asked.trouble !== null) element.replaceChildren(h("p", { class: "wrong" }, asked.trouble), button);
-      else element.replaceChildren(h("p", { class: "quiet" }, "Looking inside …"), this.network.progressElement());
+      else element.replaceChildren(this.network.progressElement("Looking inside …"));
     };
     const others = (this.elements.get(name) ?? []).filter((one) => one.element.isConnected);
     this.elements.set(name, [...others, { element, show }]);
