@@ -89,6 +89,16 @@ def recall(plane: Any, anchors: Any, true: Any) -> float:
     return statistics.fmean(len(set(a) & set(b)) / 15 for a, b in pairs)
 
 
+def filled(plane: Any, side: int = 64, least: int = 5) -> float:
+    """The share of a grid's cells over the whole map, stretched to neither side, that hold so many samples."""
+    from atlas.layouts.place import fill_unit_square, mark_outliers
+
+    plane = plane[np.isfinite(plane).all(axis=1)].astype(np.float64)
+    outlier = mark_outliers(plane)
+    cells = np.minimum((fill_unit_square(plane, outlier)[~outlier] * side).astype(int), side - 1)
+    return float((np.bincount(cells[:, 0] * side + cells[:, 1], minlength=side**2) >= least).mean())
+
+
 def draw(rows: Any, count: int = 1500) -> Any:
     return np.sort(np.random.default_rng(0).choice(len(rows), count, replace=False))
 
@@ -132,7 +142,10 @@ def peers(cache: Path, quick: bool) -> list[Figure]:
     true = truth(rows, anchors)
     plane, seconds, processor = timed(lambda: peer(rows))
     base = recall(plane, anchors, true)
-    figures = [Figure("umap-learn on the raw vectors, time", seconds, processor, "s", details={"recall_15": base})]
+    figures = [
+        Figure("umap-learn on the raw vectors, time", seconds, processor, "s", details={"recall_15": base}),
+        Figure("umap-learn: cells of 64 x 64 with 5 samples or more", 100 * filled(plane), None, "%"),
+    ]
     for method, share, times in (("tsne", 1 / 4, 4.0), ("umap", 1 / 3, 1.0)):
         layout, took, used = timed(lambda method=method: here(rows, method))
         kept = recall(layout.positions, anchors, true)
@@ -140,6 +153,9 @@ def peers(cache: Path, quick: bool) -> list[Figure]:
         figures += [
             Figure(f"{method} here: time against umap-learn", took / seconds, used / processor, "x", share, "<=", told),
             Figure(f"{method} here: recall at 15 ({kept:.3f}) against umap-learn's", kept / base, None, "x", times),
+            Figure(
+                f"{method} here: cells of 64 x 64 with 5 samples or more", 100 * filled(layout.positions), None, "%"
+            ),
         ]
     return figures
 
