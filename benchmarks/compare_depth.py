@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from compare_pool import REPOSITORY, Variant, train_network
-from reporting import Figure, arguments, report
+from reporting import Figure, arguments, report, test_data
 
 SEED, REFERENCES = 200, (201, 202, 203, 204)
 PIPELINE = """
@@ -89,6 +89,7 @@ def told(diff: Any) -> list[Figure]:
 def main() -> None:
     """Train, extract, compare, report."""
     options = arguments(__doc__ or "", cache="folder of the networks and their atlases")
+    test_data()  # which the manifest names
     cache = Path(options.cache).resolve()
     cache.mkdir(parents=True, exist_ok=True)
     from atlas.comparison import compare
@@ -110,12 +111,7 @@ def main() -> None:
         name: build(file, cache / f"{name}.atlas") for name, file in files.items() if not name.startswith("seed")
     }
     start = time.process_time()
-    diff = compare(
-        *atlases.values(),
-        out=cache / f"shallow-deep{size}.diff",
-        references=references,
-        pipelines=[files[name] for name in atlases],
-    )
+    diff = compare(*atlases.values(), out=cache / f"shallow-deep{size}.diff", references=references)
     figures = [*told(diff), Figure("comparison, processor time", time.process_time() - start, None, "s")]
     for name, built in atlases.items():
         right = float((built.images.prediction == built.images.label).mean())
