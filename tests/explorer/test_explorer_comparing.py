@@ -204,10 +204,13 @@ def test_a_bare_cell_shows_its_patch_beneath_small_dots(visit: Visit, compared: 
             return [before, tiles.sheets(tile, 0, level).length];
         }})()"""
         assert page.evaluate(stands) == [1, 2]
-        radius = f"{EXPLORER}.panes[0].points.radius({EXPLORER}.view)"
-        roomy = page.evaluate(radius)
-        page.evaluate(f"{EXPLORER}.panes[0].points.area = 0.05")  # as crowded as twenty times the samples
-        assert roomy > 4 > 1.7 > page.evaluate(radius)
+        radius = f"(area) => {{ const {{ points }} = {EXPLORER}.panes[0]; points.area = area; "
+        radius += f"return points.radius({EXPLORER}.view); }}"
+        # As crowded as twenty times the samples, ten times, and so on: never so large that they cover what they lie on.
+        radii = [page.evaluate(radius, area) for area in (0.05, 0.1, 0.5, 1, 2, 5, 20, 100)]
+        assert radii == sorted(radii)
+        assert radii[0] < 1.7
+        assert radii[-1] == 5
         assert "same images at the same places" in page.locator(".help").inner_html()
         for _ in range(3):
             page.keyboard.press("Escape")

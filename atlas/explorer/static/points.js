@@ -2,7 +2,8 @@
  * a canvas arc, so 50,000 points repaint within a frame without a graphics card, where Bokeh's glyphs need seconds. */
 
 const BUCKETS = 256; // a side, for finding the point under the pointer
-const SLIGHT_UP_TO = 4; // CSS pixels of radius: dots with that much room are seen whole
+const SLIGHT = 2.1; // CSS pixels of radius: dots over icons that are the point of the view, without rings
+const SLIGHT_UP_TO = 8; // CSS pixels of radius that there would be room for: from there on they grow
 const RING_FROM = 2.2; // CSS pixels of radius: smaller points would drown in their own white rings
 
 class PointLayer {
@@ -79,8 +80,9 @@ class PointLayer {
   /** CSS pixels: small where points are crowded, growing as the map is zoomed. */
   radius(view) {
     const crowding = Math.sqrt(this.length / this.area) / view.scale; // points per CSS pixel along a line
-    const roomy = Math.min(5, Math.max(1.3, 0.24 / crowding));
-    return this.slight && roomy < SLIGHT_UP_TO ? Math.max(1.2, Math.min(1.6, 0.6 * roomy)) : roomy;
+    const room = 0.24 / crowding;
+    if (!this.slight) return Math.min(5, Math.max(1.3, room));
+    return room < SLIGHT_UP_TO ? Math.max(1.2, Math.min(SLIGHT, 0.5 * room)) : Math.min(5, SLIGHT + 0.4 * (room - SLIGHT_UP_TO));
   }
 
   /** Index of the point nearest to a place of the frame within `reach` CSS pixels, or -1. */
