@@ -76,7 +76,7 @@ class Bench:
     def _compared(self, pipeline: Path, diff: Path) -> tuple[Atlas, str]:
         """The atlas of the network that was compared, and its title."""
         for network in open_diff(diff).document["networks"]:
-            if network["weights"] == self.job.model.weights_hash:
+            if network.get("weights") == self.job.model.weights_hash:
                 return open_atlas((diff / network["atlas"]).resolve()), str(network["title"])
         raise StoreError(f"{pipeline} has the weights of no network in {diff}: name a pipeline that was compared")
 
