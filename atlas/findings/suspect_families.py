@@ -26,6 +26,8 @@ BODY, TAIL = 0.8, 0.95
 """Quantiles of natural groups that the tail is drawn through: 3 cues among 100 to 500 families are above both."""
 EXPECTED = 0.5 - np.log(1 - (np.arange(20) + 0.5) / 20)
 """Nats that are counted beside natural groups', for where there are few: a log likelihood ratio's tail of rate 1."""
+CLEAR, ROUNDS = 0.1, 3
+"""Families that are expected by chance below which one is no null for the others, and how often that is asked."""
 LEAST_WIDTH = 0.45
 """Standard deviation of the logarithm at least: among few families the two quantiles may be close by chance."""
 
@@ -132,25 +134,34 @@ def against_natural(nats: Values, sizes: Values, of: NDArray[np.int64]) -> Surpr
 
     nats, sizes (members), of (classes), (families,) each. Most of a network's groups are natural, so these are the null
     (Efron 2004, JASA 99:96, an empirical null): above the quantile BODY it is taken to be log-normal, through BODY and
-    TAIL, so that a few cues among them do not matter. score: -log10 p.
+    TAIL, so that a cue among them matters little. What is then CLEAR is no null, and all are held against the others
+    alone: two cues would hide one another. score: -log10 p.
     """
+    usual = np.ones(len(nats), bool)
+    for _ in range(ROUNDS):
+        p = np.array([_rarity(one, nats, np.log(sizes), of, usual) for one in range(len(nats))])
+        clear = p * len(p) < CLEAR
+        if (usual == ~clear).all():
+            break
+        usual = ~clear
+    p = np.clip(p, 1e-300, 1)
+    return Surprise(-np.log10(p), p)
+
+
+def _rarity(one: int, nats: Values, size: Values, of: NDArray[np.int64], usual: NDArray[np.bool_]) -> float:
+    """One-sided p of one family among the `usual` ones of other classes. size: logarithm of members."""
     from scipy.stats import norm
 
     at_body, at_tail = norm.ppf((BODY, TAIL))
-    size, p = np.log(sizes), np.ones(len(nats))
-    for one in range(len(nats)):
-        others = np.flatnonzero(of != of[one])
-        if not len(others):  # one class alone: its other groups say what is usual
-            others = np.flatnonzero(np.arange(len(nats)) != one)
-        distance = np.abs(size[others] - size[one])
-        near = others[distance <= np.log(SIMILAR)]
-        if len(near) < FEWEST_NATURAL:
-            near = others[np.argsort(distance, kind="stable")[:FEWEST_NATURAL]]
-        body, tail = np.quantile(np.concatenate([nats[near], EXPECTED]), (BODY, TAIL))
-        width = max(float(np.log(tail / body) / (at_tail - at_body)), LEAST_WIDTH)
-        if nats[one] > body:
-            p[one] = norm.sf(at_tail + np.log(nats[one] / tail) / width)
-        else:
-            p[one] = max(1 - BODY, float((nats[near] >= nats[one]).mean()))
-    p = np.clip(p, 1e-300, 1)
-    return Surprise(-np.log10(p), p)
+    others = np.flatnonzero(usual & (of != of[one]))
+    if not len(others):  # one class alone: its other groups say what is usual
+        others = np.flatnonzero(usual & (np.arange(len(nats)) != one))
+    distance = np.abs(size[others] - size[one])
+    near = others[distance <= np.log(SIMILAR)]
+    if len(near) < FEWEST_NATURAL:
+        near = others[np.argsort(distance, kind="stable")[:FEWEST_NATURAL]]
+    body, tail = np.quantile(np.concatenate([nats[near], EXPECTED]), (BODY, TAIL))
+    width = max(float(np.log(tail / body) / (at_tail - at_body)), LEAST_WIDTH)
+    if nats[one] > body:
+        return float(norm.sf(at_tail + np.log(nats[one] / tail) / width))
+    return max(1 - BODY, float((nats[near] >= nats[one]).mean()) if len(near) else 1.0)

@@ -227,6 +227,16 @@ def test_a_few_cues_among_the_natural_groups_do_not_hide_one_another() -> None:
     assert against_natural(nats, np.full(300, 30.0), of).p[:3].max() < 1e-4
 
 
+def test_what_is_clear_by_itself_is_no_null_for_the_others() -> None:
+    """One cue raises the tail that another is held against: five of 110 families make it 60 nats long."""
+    rng = np.random.default_rng(19)
+    nats, of, sizes = 1 + rng.exponential(size=110), rng.integers(0, 10, 110), np.full(110, 30.0)
+    alone = nats.copy()
+    nats[:5], of[:5], alone[0] = 60, np.arange(5), 60
+    together = against_natural(nats, sizes, of)
+    assert together.score[:5].min() > 0.8 * against_natural(alone, sizes, of).score[0]
+
+
 def test_the_interval_of_a_difference_of_shares_is_newcombes() -> None:
     """The worked example of Newcombe 1998, 56/70 against 48/80: 0.0524 to 0.3339."""
     gap, low, high = difference_of_shares(np.arange(70) < 56, np.arange(80) < 48)
