@@ -1,6 +1,6 @@
 /* Beneath small pictures: the one that is pointed at, larger, with its id, its label and what leads further. */
 
-const CAPTION_GROWS_PX = 24; // when its words come
+const CAPTION_GROWS_PX = 50; // when its words come
 
 class Caption {
   /** look(image): an element that leads to the image's own page, or "". */
@@ -34,12 +34,18 @@ class Caption {
   }
 
   _show(about, button) {
+    this.button = button;
     if (this.about !== about) this._build(about);
-    // At the panel's lower edge where its own place is below it, unless it would cover the picture that it is about.
+    this._stand();
+  }
+
+  /** At the panel's lower edge where its own place is below it, unless it would cover the picture that it is about. */
+  _stand() {
+    const panel = this.element.closest(".panel");
+    if (panel === null) return;
     this.element.classList.remove("standing");
-    const edge = this.element.closest(".panel").getBoundingClientRect().bottom;
-    const height = CAPTION_GROWS_PX + this.element.offsetHeight;
-    this.element.classList.toggle("standing", button.getBoundingClientRect().bottom <= edge - height);
+    const edge = panel.getBoundingClientRect().bottom - this.element.offsetHeight - (this.said ? 0 : CAPTION_GROWS_PX);
+    this.element.classList.toggle("standing", this.button.getBoundingClientRect().bottom <= edge);
   }
 
   _build(about) {
@@ -63,6 +69,7 @@ class Caption {
     const place = about.image % IMAGES_PER_SHARD;
     const words = shard === null ? [] : [h("p", { class: "id" }, shard.ids[place]), ...answerWords(shard, place, shard.answers ? about.layer : null, header)];
     this.words.replaceChildren(...words, ...(about.more ?? []), this.look(about.image));
+    this._stand();
   }
 }
 
