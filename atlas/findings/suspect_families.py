@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,6 @@ FEWEST_NATURAL = 100
 """...but at least so many, the nearest in size."""
 BODY, TAIL = 0.8, 0.95
 """Quantiles of natural groups that the tail is drawn through: 3 cues among 100 to 500 families are above both."""
-EXPECTED = 0.5 - np.log(1 - (np.arange(20) + 0.5) / 20)
-"""Nats that are counted beside natural groups', for where there are few: a log likelihood ratio's tail of rate 1."""
 CLEAR, ROUNDS = 0.1, 3
 """Families that are expected by chance below which one is no null for the others, and how often that is asked."""
 LEAST_WIDTH = 0.45
@@ -148,6 +147,17 @@ def against_natural(nats: Values, sizes: Values, of: NDArray[np.int64]) -> Surpr
     return Surprise(-np.log10(p), p)
 
 
+@cache
+def expected() -> Values:
+    """Nats that are counted beside natural groups', for where there are few: twenty quantiles of what chance gives.
+
+    Half a chi-square of three degrees, for the group's mean, spread and share (Wilks 1938, Ann. Math. Stat. 9(1):60).
+    """
+    from scipy.stats import chi2
+
+    return np.asarray(chi2.ppf((np.arange(20) + 0.5) / 20, 3) / 2)
+
+
 def _rarity(one: int, nats: Values, size: Values, of: NDArray[np.int64], usual: NDArray[np.bool_]) -> float:
     """One-sided p of one family among the `usual` ones of other classes. size: logarithm of members."""
     from scipy.stats import norm
@@ -160,7 +170,7 @@ def _rarity(one: int, nats: Values, size: Values, of: NDArray[np.int64], usual: 
     near = others[distance <= np.log(SIMILAR)]
     if len(near) < FEWEST_NATURAL:
         near = others[np.argsort(distance, kind="stable")[:FEWEST_NATURAL]]
-    body, tail = np.quantile(np.concatenate([nats[near], EXPECTED]), (BODY, TAIL))
+    body, tail = np.quantile(np.concatenate([nats[near], expected()]), (BODY, TAIL))
     width = max(float(np.log(tail / body) / (at_tail - at_body)), LEAST_WIDTH)
     if nats[one] > body:
         return float(norm.sf(at_tail + np.log(nats[one] / tail) / width))
