@@ -10,6 +10,8 @@ from atlas.findings.health_record import Health
 
 _WIDE, _HIGH, _LEFT, _BELOW = 460, 170, 36, 18
 _COLOURS = ("#b2182b", "#2166ac", "#767676")
+_WIDTHS = (4.5, 2.8, 1.4)
+"""Of lines, the first drawn first: where several are alike, each is seen beneath the next."""
 Curve = tuple[str, list[float | None]]
 
 
@@ -119,16 +121,17 @@ def _chart(
         y = _place(share)
         parts.append(f"<line x1='{_LEFT}' x2='{_WIDE - 10}' y1='{y}' y2='{y}' class='rule'/>")
         parts.append(f"<text x='{_LEFT - 6}' y='{y + 4}' text-anchor='end'>{words}</text>")
-    for (curve, values), colour in zip(curves, _COLOURS, strict=False):
+    widths = _WIDTHS[-len(curves) :]
+    for (curve, values), colour, width in zip(curves, _COLOURS, widths, strict=False):
         points = [
             (_LEFT + i * step, _place(v), names[i], told[i] if told else f"{v:.1%}")
             for i, v in enumerate(values)
             if v is not None
         ]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
-        parts.append(f"<polyline points='{line}' fill='none' stroke='{colour}' stroke-width='2'/>")
+        parts.append(f"<polyline points='{line}' fill='none' stroke='{colour}' stroke-width='{width}'/>")
         parts += [
-            f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3.5' fill='{colour}'>"
+            f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{2.4 + 0.4 * width:.1f}' fill='{colour}'>"
             f"<title>{html.escape(name)}, {curve}: {said}</title></circle>"
             for x, y, name, said in points
         ]
@@ -159,12 +162,16 @@ figure {{ margin: 0; }}
 figcaption {{ font-size: .85rem; margin-bottom: .3rem; }} figcaption b {{ margin-right: .6rem; }}
 svg {{ width: 100%; }} svg text {{ font-size: 10px; fill: color-mix(in srgb, CanvasText 70%, Canvas); }}
 .rule {{ stroke: color-mix(in srgb, CanvasText 15%, Canvas); }}
-table {{ border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: right; padding: .2rem .55rem; }}
+table {{ border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: right; padding: .2rem .4rem; }}
 tr {{ border-bottom: 1px solid color-mix(in srgb, CanvasText 12%, Canvas); }}
 th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left; }}
 div {{ overflow-x: auto; }}
-@media print {{ body {{ margin: 0; max-width: none; }} figure {{ break-inside: avoid; }} }}
+@page {{ size: A4 landscape; }}
+@media print {{
+  body {{ margin: 0; max-width: none; }} figure {{ break-inside: avoid; }}
+  table {{ font-size: 7.5pt; }} th, td {{ padding: .1rem .25rem; }} div {{ overflow: visible; }}
+}}
 </style></head><body>
 <h1>{title}</h1>
 <ul>{said}</ul>
