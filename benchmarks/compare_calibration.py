@@ -43,6 +43,8 @@ WORLDS = {
     "many": World(60, 50, 32, 3.0, 12, 0.5, 1.0, 1.0),
 }
 LEVELS = (0.05, 0.01)
+FIRST_SEED = 1000
+"""The method was chosen on seeds below."""
 MOVED = 0.08
 """How far a recipe's networks have their centres from one another."""
 
@@ -76,7 +78,7 @@ def measure(name: str, references: int, repeats: int) -> list[Figure]:
 
     start, listed = time.process_time(), 0
     p: dict[str, list[float]] = {}
-    for seed in range(repeats):
+    for seed in range(FIRST_SEED, FIRST_SEED + repeats):
         found = tested(WORLDS[name], seed, references)
         listed += bool((_adjusted([one.p for one in found]) <= 0.05).any())
         for one in found:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 FEWEST_FOR_A_TREND = 6
 """Candidates from which their variances may follow a line."""
 
-MIDDLE_HALF = 1.349
-"""Width of the middle half of a normal distribution, in standard deviations."""
+QUARTER = 0.6745
+"""A quarter of a normal distribution lies between its middle and so many standard deviations below."""
 
 MOST_FREEDOM = 6.0
 """Degrees of freedom that the prior of the variances is trusted with: among 60 candidates of 3 networks its own fit is
@@ -147,12 +147,11 @@ def against_others(
 ) -> Surprise:
     """Test the first `own` of figures (candidates,) for being larger than is usual among all of them.
 
-    What is usual is their median, and in standard errors their middle half's width, where that is wider than chance
-    makes it: an empirical null (Efron 2004, Journal of the American Statistical Association 99:96), for groups of which
-    each changes by a little of its own.
+    What is usual is their median and, in standard errors, how far the quarter of them below it reaches, where that is
+    farther than chance does: an empirical null (Efron 2004, Journal of the American Statistical Association 99:96), for
+    groups of which each differs by a little of its own. The upper half is no measure of it: there is what changed.
     """
     beyond = seen - np.median(seen)
     errors = np.sqrt(np.maximum(variance, least))
-    low, high = np.quantile(beyond / errors, [0.25, 0.75])
-    wide = max(1.0, float(high - low) / MIDDLE_HALF)
+    wide = max(1.0, -float(np.quantile(beyond / errors, 0.25)) / QUARTER)
     return against_sampling(beyond[:own], (wide * errors[:own]) ** 2, freedom[:own], least)
