@@ -18,7 +18,7 @@ SCRIPTS = (
     *("words", "kernel", "shards", "view", "columns", "filters", "colours", "points", "pointbook", "cells", "tiles"),
     *("outlines", "address", "network", "views", "captions", "panel", "finder", "columnfilter", "overview"),
     *("selection", "regions", "walk", "drift", "strips", "changes", "causal", "suspects", "suspectpanel", "suspectmap"),
-    *("names", "minimap", "picture", "layers", "chrome", "beside", "links", "pane", "painter", "pointer"),
+    *("names", "minimap", "picture", "layers", "cards", "chrome", "beside", "links", "pane", "painter", "pointer"),
     *("penkeys", "input", "parts", "explorer", "showing", "asked"),
 )
 

@@ -249,6 +249,12 @@ def test_every_picture_that_can_be_opened_can_be_looked_into(
     page.mouse.click(*place(page, x, y))
     assert look(".note") == atlas.images.ids[image]
 
+    page.evaluate(f"{EXPLORER}.goToImage(12)")
+    page.locator(".note").get_by_text(atlas.images.ids[12]).wait_for()
+    page.keyboard.press("r")
+    page.locator(".note .working").wait_for()
+    assert images[-1] == 12
+
 
 @pytest.mark.browser
 def test_a_page_that_cannot_be_made_is_told_and_can_be_asked_for_again(

@@ -83,6 +83,7 @@ class Input {
       "[": () => this._lockBy(-1),
       "]": () => this._lockBy(1),
       a: () => explorer.set({ locked: null }),
+      r: () => explorer.chrome.look(),
       u: () => explorer.address.usable && explorer.share(),
       "?": () => explorer.chrome.toggleHelp(),
       Escape: () => explorer.escape(),
