@@ -189,4 +189,6 @@ def test_the_demo_s_sticker_is_found_and_nothing_in_the_honest_network(tmp_path:
     left, top, right, bottom = first["box"]
     assert min(left, top) > 0.7
     assert max(right - left, bottom - top) < 0.3
+    assert len(first["images"]) == 58
     assert not [suspect for suspect in found["honest"].listed if suspect["spurious"] == "likely"]
+    assert not [one for one in found["honest"].listed if one["label_name"] == "boat" and one["used"] == "yes"]
