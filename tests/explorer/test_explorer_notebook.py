@@ -193,7 +193,7 @@ def test_suspects_are_listed_opened_marked_and_selected_in_jupyterlab(
         assert notebook.inside.evaluate(f"() => {EXPLORER}.state.layer") == 1  # the layer that it was found on
         frame.locator(".judge textarea").fill("the sticker again")
         frame.get_by_role("button", name="Cue", exact=True).click()
-        frame.locator(".judge button[aria-pressed='true']").wait_for()
+        frame.locator(".judge button[data-value='cue'][aria-pressed='true']").wait_for()
         marks = read_marks(folder / MARKS).suspects
         assert [(one["mark"], one["note"]) for one in marks.values()] == [("cue", "the sticker again")]
         frame.get_by_role("button", name="Only its images").click()

@@ -206,6 +206,28 @@ def test_marks_are_kept_beside_the_atlas_and_leave_as_csv(
     np.testing.assert_allclose([float(row["membership"]) for row in rows[: len(MEMBERS)]], membership, atol=1e-3)
 
 
+def test_what_is_said_last_is_sent_last(visit: Visit, home: ServerHandle) -> None:
+    """A note that is left for a mark's button says "unsure": it must not come in after the mark."""
+    page = visit(home.url)
+    page.keyboard.press("j")
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/marks/*/suspects", hold)
+    page.get_by_label("A note on the suspect").fill("another note")
+    page.locator(".judge button[data-value=fine]").click()
+    page.wait_for_timeout(300)
+    assert len(held) == 1
+    held[0].continue_()
+    while len(held) < 2:
+        page.wait_for_timeout(50)
+    assert held[1].request.post_data_json["mark"] == "fine"
+    held[1].continue_()
+    page.locator(".judge button[data-value=fine][aria-pressed=true]").wait_for()
+
+
 def test_a_sites_marks_stay_in_the_browser(visit: Visit, suspected: Atlas, tmp_path: Path, settle: Settle) -> None:
     page = visit(export(suspected, tmp_path / "site", pictures=False).as_uri())
     page.keyboard.press("j")

@@ -48,7 +48,9 @@ class SuspectMarks {
   async say({ id }, mark, note) {
     const told = mark ?? (note === "" ? null : "unsure");
     if (this.header.asks) {
-      this._take(await this._ask("POST", { id, mark: told, note }));
+      const last = this.saying ?? Promise.resolve(); // one after the other: a server answers several at once
+      this.saying = last.catch(() => {}).then(() => this._ask("POST", { id, mark: told, note }));
+      this._take(await this.saying);
       return;
     }
     const { [id]: _, ...others } = this.said;
