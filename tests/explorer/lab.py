@@ -85,7 +85,8 @@ class Notebook:
         self.inside.wait_for_function(f"() => {EXPLORER}.shards.loading === false && {EXPLORER}.level !== null")
         self.box = self.page.locator(f"iframe[title='{title}']").bounding_box()
         self.page.mouse.move(self.box["x"] + 250, self.box["y"] + 300)
-        self.page.mouse.click(self.box["x"] + 60, self.box["y"] + 330)  # beside the map: the keys are the frame's now
+        self.page.mouse.click(self.box["x"] + 60, self.box["y"] + 330)  # the keys are the frame's now
+        self.page.keyboard.press("Escape")  # and if a cell was there, it is closed again
 
     def drag_box(self, start: tuple[float, float], end: tuple[float, float]) -> list[int]:
         """Select with a box between two places of the frame; the rows that the page then holds."""
