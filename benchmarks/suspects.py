@@ -5,8 +5,9 @@ Run: python benchmarks/suspects.py --cache DIR [--kinds development|final] [--qu
 The networks and their plants are those of suspects_pool.py, trained once into the cache; training is timed apart. Of
 the kinds of cue a corner mark, a border, a tint, a weave (`texture`) and a word (`text`) are for development: what is
 here, the settings of the other methods too, was chosen on them, by the last two only since they were the first final
-run. `watermark` and `dust` are for the last run alone: before it no picture, network or figure with them was looked at,
-though the code that paints them stands beside that of the others.
+run. `watermark` and `dust` are for the last run alone: before it no picture with them and no detection was looked at,
+only by how much they raise the logit of three networks, in the log of their training; the code that paints them stands
+beside that of the others.
 
 A used cue counts as found if among the first three of a list there is one of whose 25 most typical images at least half
 carry it (of all images 1 to 8 % do). Average precision is that of this one's membership, over all images, against
