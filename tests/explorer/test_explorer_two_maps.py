@@ -216,3 +216,28 @@ def test_a_header_names_what_layers_share(planted: Atlas) -> None:
     first, second = page_header(Shards(planted), "site", "site")["layers"]
     assert first["rows"] == second["rows"]
     assert first["layout"] != second["layout"]
+
+
+def test_a_link_to_a_cell_opens_it_though_its_tile_comes_last(
+    visit: Visit, served: ServerHandle, planted: Atlas
+) -> None:
+    level = planted.layers[0].levels[0]
+    cell, *_ = largest(level)
+    address = f"{served.url}#names=off&cell=0,{level.level.column[cell]},{level.level.row[cell]}"
+    page = visit("about:blank", wait=False)
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        if open_now:
+            route.continue_()
+        else:
+            held.append(route)
+
+    open_now = False
+    page.route("**/tile/**", hold)
+    page.goto(address)
+    page.wait_for_function("() => document.querySelector('.bk-Figure')?.atlasExplorer?.panes[0].points")
+    open_now = True
+    for route in held:
+        route.continue_()
+    page.locator(".panel .numbers").wait_for(timeout=10_000)

@@ -9,7 +9,7 @@ Object.assign(Explorer.prototype, {
     else if (state.selected !== null) {
       const found = this.selectedCell();
       if (found && (changed || panel.content !== "cell")) panel.showCell(found);
-      else if (found === undefined && changed) panel.showWaiting("Loading the cell …");
+      else if (found === undefined && (changed || panel.content === "")) panel.showWaiting("Loading the cell …");
       else if (found === null && (changed || panel.content === "waiting")) panel.showWaiting("No sample of this layer falls here.");
     } else if (this.network?.isOpen) {
       if (panel.content !== "picture") panel.showOnly("picture", [this.network.element]);
