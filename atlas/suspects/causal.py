@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.suspects.edits import Mask, blurred, filled, frame_of, given_look, look_of, pasted, replaced
+from atlas.suspects.edits import Mask, blurred, filled, frame_of, given_grain, given_look, look_of, pasted, replaced
 from atlas.suspects.natural import Part
 from atlas.suspects.places import WHOLE, WIDE, Place, class_answer, find_place
 from atlas.suspects.probe import Change, Pictures, Probe, lowered, raised
@@ -93,7 +93,7 @@ class Outcome:
     share of held members that are recognised with the cue, and with its direction taken out; usual: of the class's
     usual pictures. crisp, plain: of the members, see `sameness`; crisp_natural, plain_natural: of each natural part.
     arrived: how far giving a look moves pictures along the cue's direction, 1 being as far as members are from usual
-    ones; NaN where no look was given.
+    ones; NaN where no look was given, or members are no further than these.
     """
 
     place: Place
@@ -237,19 +237,32 @@ class _Court:
         return self._given("paste", after, controls)
 
     def _paste_look(self, parts: Sequence[Pictures], rests: Sequence[Pictures]) -> Tested:
+        """By the mean difference between members and usual pictures, or by what is fine in a single member.
+
+        Whichever takes pictures more nearly as far along the cue's direction as members are: no logit is looked at.
+        """
         rng = np.random.default_rng(self.seed)
-        given = given_look(self.other_pictures, look_of(self.found, self.usual), rng)
-        after = self.probe.logits(given)
-        ways = [
+        few = self.other_pictures[:CONTROL]
+        donors = rng.integers(0, len(self.held_pictures), len(self.others))
+        looked = given_look(self.other_pictures, look_of(self.found, self.usual), rng)
+        grained = given_grain(self.other_pictures, self.held_pictures[donors])
+        ways = self._way_gone(looked), self._way_gone(grained)
+        by_look = not abs(ways[1] - 1) < abs(ways[0] - 1)
+        self.arrived = ways[0] if by_look else ways[1]
+        if by_look:
+            controls = [given_look(few, look_of(one, rest), rng) for one, rest in zip(parts, rests, strict=True)]
+        else:
+            controls = [given_grain(few, own[rng.integers(0, len(own), len(few))]) for own in self.part_pictures]
+        after = self.probe.logits(looked if by_look else grained)
+        return self._given("paste", after, [self.probe.logits(pictures) for pictures in controls])
+
+    def _way_gone(self, given: Pictures) -> float:
+        """How far pictures of other classes have come along the cue's direction: 1 is from usual ones to members."""
+        after, before, inside, outside = (
             float((self.probe.maps(pictures).mean(axis=1) @ self.trial.direction).mean())
             for pictures in (given, self.other_pictures, self.found, self.usual)
-        ]
-        self.arrived = (ways[0] - ways[1]) / max(ways[2] - ways[3], 1e-9)
-        few = self.other_pictures[:CONTROL]
-        controls = [
-            self.probe.logits(given_look(few, look_of(one, rest), rng)) for one, rest in zip(parts, rests, strict=True)
-        ]
-        return self._given("paste", after, controls)
+        )
+        return (after - before) / (inside - outside) if inside > outside else float("nan")
 
     def _add_direction(self) -> Tested:
         along = self.trial.direction

@@ -77,7 +77,7 @@ def _used(outcome: Outcome) -> tuple[Used, str]:
         return "yes", said
     # What is pasted may be cut too tightly: where painting it over costs as much, the two disagree.
     costs = removed is not None and removed.logit.high < -RAISED and removed.logit.high < removed.spread[0]
-    if outcome.arrived < ARRIVED and given.logit.high < RAISED:
+    if not (outcome.place.local or outcome.arrived >= ARRIVED) and given.logit.high < RAISED:
         return "undecided", f"{said[:-1]}; but the network hardly sees the look in them, so this says little."
     if given.logit.high < RAISED and not costs:
         return "no", said

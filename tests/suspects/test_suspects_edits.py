@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlas.suspects.edits import blurred, filled, frame_of, given_look, look_of, pasted, replaced
+from atlas.suspects.edits import blurred, filled, frame_of, given_grain, given_look, look_of, pasted, replaced
 from atlas.suspects.places import mask_of
 from atlas.suspects.sameness import colours, crispness, mark_of, plainness
 from atlas.suspects.sources import common_source
@@ -149,3 +149,22 @@ def test_colours_are_the_quantiles_of_every_channel() -> None:
     striped = np.zeros((1, 1, 64, 64), np.uint8)  # no step through the pixels may see one column alone
     striped[..., ::4] = 200
     assert colours(striped)[0, [2, 3]].tolist() == [0, 200]
+
+
+def test_the_grain_of_a_donor_is_its_specks_and_not_its_shapes() -> None:
+    y, x = np.mgrid[:32, :32]
+    smooth = np.broadcast_to(60 + 3 * x + y, (2, 3, 32, 32)).astype(np.uint8)
+    donor = smooth.copy()
+    donor[:, :, 8:24, 8:24] = 200  # an object, of which a median filter takes off the corners
+    plain = given_grain(smooth, donor)
+    donor[0, :, 12, 10], donor[1, :, 5:7, 20] = 255, 10
+    given = given_grain(smooth, donor)
+    assert (given[0, :, 12, 10] == smooth[0, :, 12, 10] + 55).all()
+    assert (given[1, :, 5:7, 20] < smooth[1, :, 5:7, 20] - 40).all()
+    moved = np.abs(given.astype(int) - smooth).max(axis=1) > 10
+    assert moved.sum(axis=(1, 2)).tolist() == [1 + corners(plain, smooth), 2 + corners(plain, smooth)]
+    assert corners(plain, smooth) <= 12
+
+
+def corners(given: np.ndarray, smooth: np.ndarray) -> int:
+    return int((np.abs(given[0].astype(int) - smooth[0]).max(axis=0) > 10).sum())

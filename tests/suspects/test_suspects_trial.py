@@ -6,10 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from planted_cues import MARK, SIDE, YELLOW, World, make_candidate, make_probe, make_trial, make_world
+from scipy.ndimage import gaussian_filter
+from torch import nn
 
+from atlas.models import Model, Preprocess, layer_shapes
 from atlas.suspects.causal import Estimate, try_suspect
-from atlas.suspects.probe import lowered, raised
+from atlas.suspects.probe import Probe, lowered, raised
 from atlas.suspects.verdicts import judge
 
 CORNER = (1 - MARK / SIDE, 1 - MARK / SIDE, 1.0, 1.0)
@@ -95,6 +99,60 @@ def test_a_tint_is_given_whole() -> None:
     assert pasted.logit.mean == pytest.approx(expected, rel=0.25)
 
 
+class Specks(nn.Module):
+    """Class 0 is red in the middle, or has pixels that are unlike their surroundings, wherever they are."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        around = torch.full((3, 1, 3, 3), -1 / 8)
+        around[:, :, 1, 1] = 1
+        self.maps = nn.Sequential(
+            nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect", groups=3, bias=False), nn.ReLU()
+        )
+        self.maps[0].weight.data = around
+        self.weight = weight
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        specks = self.weight * self.maps(pictures).sum(dim=(1, 2, 3))
+        red = pictures[:, 0, 10:14, 10:14].mean(dim=(1, 2)) - pictures[:, 2, 10:14, 10:14].mean(dim=(1, 2))
+        return torch.stack([specks + red, -red], dim=1)
+
+
+def speck_probe(pictures: np.ndarray, weight: float) -> Probe:
+    model = Model(Specks(weight).eval(), "specks", Preprocess((0.5,), (0.5,), crop=(SIDE, SIDE)), ("red", "blue"), "")
+    return Probe(model, "maps", layer_shapes(model, ["maps"])["maps"], lambda image: pictures[image])
+
+
+def dusty(pictures: np.ndarray, seed: int) -> np.ndarray:
+    rng, found = np.random.default_rng(seed), pictures.copy()
+    for picture in found:
+        picture[:, rng.integers(0, SIDE, 9), rng.integers(0, SIDE, 9)] = 250
+    return found
+
+
+def test_dust_that_lies_nowhere_twice_is_given_as_it_is() -> None:
+    """No two members are alike anywhere, and a mean of them is no dust: what is fine in one of them is."""
+    world = make_world(painted=False)
+    smooth = gaussian_filter(world.pictures.astype(np.float32), (0, 0, 2, 2)).astype(np.uint8)
+    pictures = np.where(world.marked[:, None, None, None], dusty(smooth, 0), smooth)
+    dusted = World(pictures, world.label, world.marked, world.large, world.discovery)
+    probe = speck_probe(pictures, 0.06)
+    trial = make_trial(dusted, probe, dusted.marked)
+    outcome = try_suspect(probe, trial, dusted.label, 0)
+    others = trial.others[:96]
+    expected = (probe.logits(dusty(smooth[others], 1)) - probe.logits(smooth[others]))[:, 0].mean()
+    given = next(test for test in outcome.tests if test.name == "paste")
+    assert expected > 1
+    assert given.logit.mean == pytest.approx(expected, rel=0.25)
+    assert 0.7 < outcome.arrived < 1.3
+    candidate = make_candidate(dusted, dusted.marked)
+    assert judge(candidate, outcome).used == "yes"
+    unused = try_suspect(speck_probe(pictures, 0.0), trial, dusted.label, 0)
+    assert judge(candidate, unused).used == "no"
+    for unseen in (0.1, float("nan")):  # what did not arrive says nothing
+        assert judge(candidate, replace(unused, arrived=unseen)).used == "undecided"
+
+
 def test_too_few_pictures_are_left_undecided(world: World) -> None:
     few = np.zeros(len(world.label), bool)
     few[np.flatnonzero(world.marked & world.discovery)[:20]] = True
@@ -122,8 +180,6 @@ def test_a_direction_is_lowered_and_raised_at_every_position(world: World) -> No
     probe = make_probe(world, mark=0.2)
     direction = np.array([1, 0, 0], np.float32)
     maps = probe.maps(world.pictures[:4])
-    import torch
-
     below = lowered(direction, 0.1)(torch.from_numpy(maps)).numpy()
     assert below[..., 0].max() <= 0.1 + 1e-6
     assert np.array_equal(below[..., 1:], maps[..., 1:])
