@@ -97,7 +97,7 @@ def test_cells_tell_what_changed_in_them(diff: Diff) -> None:
         assert overlap[cell] == pytest.approx(per_sample[members].mean(), abs=1e-6)
         images = np.unique(members // 2)
         assert flips[cell] == pytest.approx((label[images] == 1).mean(), abs=1e-6)
-    bees = flips > 0.9
+    bees = (flips > 0.9) & (level.samples > 1)  # the effects of some samples are not known
     # In a cell of bees, B's effect on "bee" fell and that on "ant" rose by what was planted.
     classes, values = diff.array("cells_0_effect_class")[0][bees], diff.array("cells_0_effect_change")[0][bees]
     for listed, change in zip(classes, values, strict=True):
