@@ -238,7 +238,8 @@ def users(served: Served, atlas: Atlas, count: int) -> tuple[float, float]:
             connection.close()
         return max(seconds for _, seconds in clients), grown / count
 
-    return asyncio.run(all_of_them())
+    with ThreadPoolExecutor(1) as apart:  # this thread has the browser's loop running
+        return apart.submit(asyncio.run, all_of_them()).result()
 
 
 async def _one_user(url: str, paths: list[str], threads: ThreadPoolExecutor) -> tuple[WebSocketClientConnection, float]:
