@@ -23,7 +23,8 @@ DEVELOPMENT = ("corner", "border", "tint")
 EARLIER = ("texture", "text")
 """...and these too since the first final run, which was theirs: what it missed was looked into."""
 FINAL = ("watermark", "dust")
-"""Kinds that are kept for the last run: nothing is to be chosen by what is measured on them."""
+"""Kinds that were kept for the last run, which has been made: what was changed after it was changed by looking at dust,
+so a further last run needs new ones."""
 LEAST = 25
 WORDS = ("PHOTO", "HOTPOT", "TOP", "HOOP")
 
