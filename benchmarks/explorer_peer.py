@@ -110,6 +110,16 @@ def _answers(address: str) -> bool:
     return True
 
 
+def _shot(page: Any) -> bytes | None:
+    """The middle of the page; None while a page that is busy with its data lets the browser take no picture."""
+    from playwright.sync_api import Error
+
+    try:
+        return bytes(page.screenshot(clip=MIDDLE))
+    except Error:
+        return None
+
+
 def see(browser: Any, address: str) -> tuple[Any, float, float, float]:
     """Open a page as somebody new: the page, seconds until its map shows something and all, megabytes by then."""
     page = browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
@@ -124,7 +134,11 @@ def see(browser: Any, address: str) -> tuple[Any, float, float, float]:
     megabytes = 0.0
     while True:
         now = time.perf_counter() - start
-        shot = page.screenshot(clip=MIDDLE)
+        shot = _shot(page)
+        if shot is None:
+            if now > LONGEST_S:
+                raise SystemExit(f"{address}: the browser could take no picture of the page in {LONGEST_S:.0f} s")
+            continue
         seen = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=np.float32)
         if first is None and seen.std() > SOMETHING:
             first = now
