@@ -43,6 +43,7 @@ ROOMS = (
     "storage",
     "config",
     "records",
+    "cores",
     "errors",
 )
 BANNED = {"utils", "misc", "helpers", "manager", "process", "data2"}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from atlas.comparison.networks import Network
 from atlas.config import fingerprint
+from atlas.cores import core_count
 from atlas.errors import StoreError
 from atlas.records import Layout
 from atlas.storage import AtlasWriter, open_atlas
@@ -50,19 +50,7 @@ class Plan:
         """How many cores to use."""
         if self.deterministic:
             return 1
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-    @contextmanager
-    def held_to_threads(self) -> Iterator[None]:
-        """Hold BLAS and OpenMP to one thread where the result is to be the same on any machine with any number."""
-        if not self.deterministic:
-            yield
-            return
-        from sklearn import cluster  # noqa: F401  a limit reaches only libraries that are loaded
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-        with threadpool_limits(1):
-            yield
+        return core_count()
 
     @property
     def fingerprint(self) -> str:

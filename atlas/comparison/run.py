@@ -24,6 +24,7 @@ from atlas.comparison.told import (
     placed,
     sample_change,
 )
+from atlas.cores import one_core
 from atlas.errors import ConfigError
 from atlas.records import Progress, silent
 from atlas.storage.diff import Diff, open_diff, write_diff_files
@@ -61,7 +62,7 @@ def compare(
         return Diff(_nothing_changed(networks))
     steady = deterministic or all(_is_deterministic(network) for network in networks)
     plan = Plan(networks, held, target, seed, force, open_jobs(pipelines, networks, deterministic=steady), steady)
-    with plan.held_to_threads():
+    with one_core(plan.deterministic):
         if same and not _same_ids(networks):
             return compare_datasets(plan, progress)
         _check_references(networks, plan.references)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.cores import core_count
 from atlas.datasets import ImageSource
 from atlas.errors import PictureError
 from atlas.models import Preprocess
@@ -39,8 +39,7 @@ def worker_count(workers: int | Literal["auto"]) -> int:
     """Threads that read pictures: "auto" is the number of cores this process may use, at most 8."""
     if workers != "auto":
         return workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 8)
+    return min(core_count(), 8)
 
 
 def read_pictures(

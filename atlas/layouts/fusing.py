@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.cores import core_count
 from atlas.errors import LayoutError
 from atlas.layouts.comparing import turn_onto
 from atlas.layouts.neighbors import Neighbors
@@ -50,12 +50,11 @@ def fused_layout(
     if distinct < 3:
         raise LayoutError(f"the networks tell {distinct} samples apart: a layout needs at least 3, take more images")
     begin = _principal(rows, surveys, first, seed, progress) if start is None else _whole(start)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plane = place_by_tsne(
         begin.astype(np.float32),
         fuse_neighbors(graphs),
         seed=seed,
-        threads=cores if threads is None else threads,
+        threads=core_count() if threads is None else threads,
         progress=progress,
     )
     plane = plane[first]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.cores import core_count, one_core
 from atlas.errors import LayoutError, nearest
 from atlas.layouts.comparing import turn_onto
 from atlas.layouts.fitting import ANCHORING, choose_fitted, place_among
@@ -96,8 +95,8 @@ def compute_layout(
     if start is not None and start.shape != (source.shape[0], 2):
         raise LayoutError(f"start is {start.shape}, not ({source.shape[0]}, 2): give a place for each row of {where}")
     gpu = None if deterministic or method not in ANCHORING else gpu_of(device)
-    recipe = _Recipe(method, neighbors, seed, 1 if deterministic else _cores(), fit, line, gpu, progress)
-    with _threads(1 if deterministic else None):
+    recipe = _Recipe(method, neighbors, seed, 1 if deterministic else core_count(), fit, line, gpu, progress)
+    with one_core(deterministic):
         survey, points, vectors = _points(source, where, cast(Metric, metric), recipe)
         told = _told(rows, layer, kind, select) if method in ANCHORING and len(points) > fit else (None, None)
         chosen = choose_fitted(survey.distinct, fit if method in ANCHORING else len(points), *told, seed)
@@ -269,16 +268,3 @@ def _check_enough(survey: Survey, where: str, neighbors: int) -> None:
             f"{where} has {distinct} distinct rows, too few for {neighbors} neighbours: "
             f"set neighbors to at most {distinct - 1}, or take more images"
         )
-
-
-def _threads(count: int | None) -> AbstractContextManager[Any]:
-    """Hold BLAS and OpenMP to so many threads; None leaves them alone."""
-    if count is None:
-        return nullcontext()
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    return threadpool_limits(count)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

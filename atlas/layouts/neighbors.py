@@ -113,8 +113,7 @@ def _nearest_by(
     from atlas.layouts.refining import apart
 
     kept, squared = np.empty((len(found), k), found.dtype), np.empty((len(found), k), np.float32)
-    whole, place = _hold(vectors, order), np.empty(len(order), np.int32)
-    place[order] = np.arange(len(order), dtype=np.int32)
+    whole, place = _hold(vectors, order), np.argsort(order)
     for first in range(0, len(order), TOGETHER):
         some = order[first : first + TOGETHER]
         if whole is not None:
@@ -131,10 +130,10 @@ def _nearest_by(
 
 def _hold(vectors: Vectors, order: NDArray[np.int64]) -> NDArray[np.float32] | None:
     """All vectors in this order, (points, channels): near ones are near in memory then. None if they are too large."""
-    block = vectors(order[:TOGETHER])
-    if len(order) * block[0].nbytes > WHOLE:
+    width = vectors(order[:1]).shape[1]
+    if 4 * len(order) * width > WHOLE:
         return None
-    whole = np.empty((len(order), block.shape[1]), np.float32)
+    whole = np.empty((len(order), width), np.float32)
     for first in range(0, len(order), TOGETHER):
         whole[first : first + TOGETHER] = vectors(order[first : first + TOGETHER])
     return whole

@@ -20,8 +20,9 @@ ATTRACTING = 0.8
 PARALLEL_ROWS = 5_000
 """Below, starting a second thread for an iteration costs as much as it brings."""
 FEW, EPOCHS_OF_FEW, EPOCHS = 10_000, 500, 120
-"""UMAP's epochs up to so many points, umap-learn's own, and above: 100,000 keep 0.075 of their neighbours after 120,
-0.081 after umap-learn's 200, which take 5 s of processor time more; its own descent keeps 0.064."""
+"""Up to so many points either method takes longer. UMAP's epochs there, umap-learn's own, and above: 100,000 keep 0.075
+of their neighbours after 120, 0.081 after umap-learn's 200, which take 5 s of processor time more; its own descent
+keeps 0.064."""
 UMAP_SPREAD = 2.5
 """The standard deviation of x at UMAP's start, which umap-learn makes 10 wide."""
 CLOSE, PARTINGS = 1e-4, 8
@@ -48,14 +49,14 @@ def phases_of(rows: int) -> tuple[Phase, ...]:
     200 iterations keep as many neighbours as 300; few points, which cost little, have these: in the graph of two
     networks that disagree they come further apart.
     """
-    longer = 1.5 if rows <= FEW else max(1.0, rows / MANY) ** 0.5
-    begin = 1.5 if rows <= FEW else 1.0
+    longer = 1.5 if rows <= FEW else 1.0
+    spreading = max(longer, (rows / MANY) ** 0.5)
     return (
-        Phase(round(40 * begin), 12, 0.8),
-        Phase(round(20 * begin), 4, 0.8),
-        Phase(round(20 * begin), 0.7, 0.8),
-        Phase(round(80 * longer), 0.7, 0.95),
-        Phase(round(40 * begin), 1, 0.95),
+        Phase(round(40 * longer), 12, 0.8),
+        Phase(round(20 * longer), 4, 0.8),
+        Phase(round(20 * longer), 0.7, 0.8),
+        Phase(round(80 * spreading), 0.7, 0.95),
+        Phase(round(40 * longer), 1, 0.95),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import pytest
 from looking import EXPLORER
 
 from atlas.explorer.server import free_port
@@ -30,8 +28,6 @@ def selected(column: str) -> str:
 @contextmanager
 def jupyterlab(folder: Path, cells: Sequence[str]) -> Iterator[str]:
     """A JupyterLab with one notebook; its address."""
-    if importlib.util.find_spec("jupyterlab") is None:
-        pytest.skip("jupyterlab is not installed")
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     notebook.metadata["kernelspec"] = kernel
