@@ -1,6 +1,6 @@
 """The networks that finding suspects is measured on: fine-tuned with planted cues, and without.
 
-Run: python benchmarks/suspects_pool.py --cache DIR [--pool development|earlier|final|clean] [--part 0/2]
+Run: python benchmarks/suspects_pool.py --cache DIR [--pool development|earlier|second|final|clean] [--part 0/2]
 
 Every network starts from published weights, the embedded set's `honest` or CIFAR-10's ResNet-20, keeps what lies before
 its last blocks, and learns these and the head anew from pictures some of which carry cues (`suspect_plants.py`). What
@@ -413,7 +413,10 @@ def _save(path: Path, **arrays: Any) -> None:
 def main() -> None:
     """Train a pool, or a part of it, into the cache."""
     options = arguments(
-        __doc__ or "", cache="folder of the networks", pool="development, earlier, final or clean", part="such as 0/2"
+        __doc__ or "",
+        cache="folder of the networks",
+        pool="development, earlier, second, final or clean",
+        part="such as 0/2",
     )
     cache = Path(options.cache)
     cache.mkdir(parents=True, exist_ok=True)

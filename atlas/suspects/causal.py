@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from atlas.suspects.natural import Part
 from atlas.suspects.places import WHOLE, WIDE, Place, class_answer, find_place
 from atlas.suspects.probe import Change, Pictures, Probe, lowered, raised
 from atlas.suspects.sameness import crispness, mark_of, plainness
+from atlas.suspects.wandering import Patch, find_patch, telling
 
 INSIDE, OTHERS, CONTROL = 64, 96, 24
 """Pictures of the suspect, of other classes, and of each natural part that are run."""
@@ -23,6 +24,10 @@ CRISP = 1.4
 """So much crisper than any natural part's must a mean picture be to tell a place."""
 PLAIN = 0.93
 """From this area under the ROC curve on, one plain property tells the members: natural parts reach 0.5 to 0.9."""
+HELD_AGAINST = 4
+"""Natural parts in which a patch is looked for as well: that takes longer than all else of them."""
+NEAR = 0.35
+"""A patch is given rather than a look where it takes pictures so nearly as far along the cue's direction as members."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ class Outcome:
 
     place: of the cue; its boxes are those of `found`. tests: none where there were too few pictures. before, without:
     share of held members that are recognised with the cue, and with its direction taken out; usual: of the class's
-    usual pictures. crisp, plain: of the members, see `sameness`; crisp_natural, plain_natural: of each natural part.
+    usual pictures. crisp, plain: of the members, see `sameness`; same: how well a patch at no fixed place tells them,
+    see `wandering`, NaN without one; crisp_natural, plain_natural, same_natural: of each natural part.
     arrived: how far giving a look moves pictures along the cue's direction, 1 being as far as members are from usual
     ones; NaN where no look was given, or members are no further than these.
     """
@@ -106,6 +112,8 @@ class Outcome:
     crisp_natural: tuple[float, ...]
     plain_natural: tuple[float, ...]
     arrived: float = np.nan
+    same: float = np.nan
+    same_natural: tuple[float, ...] = ()
 
 
 def try_suspect(probe: Probe, trial: Trial, labels: NDArray[np.int64], seed: int) -> Outcome:
@@ -126,7 +134,9 @@ class _Court:
         self.held, self.others = trial.held[:INSIDE], trial.others[:OTHERS]
         self.parts = list(trial.parts)
         self.other_pictures = probe.pictures(self.others)
-        self.arrived = np.nan
+        self.arrived = self.same = np.nan
+        self.same_natural: tuple[float, ...] = ()
+        self.looks: list[tuple[float, Pictures]] = []
         self.objects = class_answer(probe, self.other_pictures[:INSIDE], labels[self.others[:INSIDE]])
 
     def outcome(self) -> Outcome:
@@ -147,6 +157,7 @@ class _Court:
         known = self.probe.logits(usual).argmax(axis=1) == self.labels[self.trial.held_usual[:INSIDE]]
         plain = plainness(self.found, self.usual, self.held_pictures, usual)
         self.place = self._place(plain=plain >= PLAIN)
+        self._look_for_patch(usual, parts, rests)
         tests = self._tests(parts, rests)
         before = float((self.held_logits.argmax(axis=1) == self.labels[self.held]).mean())
         return Outcome(
@@ -163,7 +174,45 @@ class _Court:
                 for one, rest, held, part in zip(parts, rests, self.part_pictures, self.parts, strict=True)
             ),
             self.arrived,
+            self.same,
+            self.same_natural,
         )
+
+    def _look_for_patch(self, held_usual: Pictures, parts: Sequence[Pictures], rests: Sequence[Pictures]) -> None:
+        """Make the place that of a patch, where one tells the members and takes pictures further than the place does.
+
+        How far is told by the cue's direction, and by no logit: see `_way_gone`.
+        """
+
+        def found_in(members: Pictures, usual: Pictures, direction: NDArray[np.float32], level: float) -> Patch | None:
+            return find_patch(members, usual, self.probe.slopes(members, direction, level))
+
+        short = abs(self._way_by(self.place) - 1) if self.place.local else np.inf
+        if short <= NEAR:
+            return
+        patch = found_in(self.found, self.usual, self.trial.direction, self.place.level)
+        same = np.nan if patch is None else telling(patch, self.held_pictures, held_usual)
+        if patch is None or same < PLAIN:
+            return
+        if not self.place.local:
+            self.looks = self._looks()
+            short = min(abs(gone - 1) for gone, _ in self.looks)
+        place = replace(self.place, box=WHOLE, fixed=False, patch=patch)
+        left = abs(self._way_by(place) - 1)
+        if left > NEAR and not left < short:
+            return
+        self.place, self.same = place, same
+        beside = list(zip(parts, rests, self.part_pictures, self.parts, strict=True))[:HELD_AGAINST]
+        natural = [
+            (found_in(own, rest, part.direction, part.level), held, self.probe.pictures(part.held_rest[:INSIDE]))
+            for own, rest, held, part in beside
+        ]
+        self.same_natural = tuple(0.5 if one is None else telling(one, held, rest) for one, held, rest in natural)
+
+    def _way_by(self, place: Place) -> float:
+        """How far pictures come that are given what members have at this place."""
+        boxes = place.boxes_in(self.probe, self.trial.direction, self.held_pictures)
+        return self._way_gone(self._with_parts(place.masks(boxes))[0])
 
     def _place(self, *, plain: bool) -> Place:
         """By the pixels where these tell: a mark that all members have, a frame, a look of the whole picture."""
@@ -224,36 +273,44 @@ class _Court:
             ],
         )
 
-    def _paste_part(self, masks: Sequence[Mask]) -> Tested:
-        rng = np.random.default_rng(self.seed)
-        chosen = rng.integers(0, len(masks), len(self.others))
+    def _with_parts(self, masks: Sequence[Mask]) -> tuple[Pictures, list[Mask]]:
+        """Pictures of other classes, each with a part of a member drawn by chance; and which pixels that is in each."""
+        chosen = np.random.default_rng(self.seed).integers(0, len(masks), len(self.others))
         own = [masks[i] for i in chosen]
-        after = self.probe.logits(pasted(self.other_pictures, self.held_pictures[chosen], own))
-        few = slice(0, CONTROL)
+        return pasted(self.other_pictures, self.held_pictures[chosen], own), own
+
+    def _paste_part(self, masks: Sequence[Mask]) -> Tested:
+        given, own = self._with_parts(masks)
+        after = self.probe.logits(given)
+        few, rng = slice(0, CONTROL), np.random.default_rng(self.seed + 1)
         controls = []
         for pictures in self.part_pictures:
             donors = pictures[rng.integers(0, len(pictures), len(self.others))]
             controls.append(self.probe.logits(pasted(self.other_pictures[few], donors[few], own[few])))
         return self._given("paste", after, controls)
 
+    def _looks(self) -> list[tuple[float, Pictures]]:
+        """Pictures of other classes with the members' look, and with what is fine in one; how far each has come."""
+        rng = np.random.default_rng(self.seed)
+        donors = rng.integers(0, len(self.held_pictures), len(self.others))
+        looked = given_look(self.other_pictures, look_of(self.found, self.usual), rng)
+        grained = given_grain(self.other_pictures, self.held_pictures[donors])
+        return [(self._way_gone(one), one) for one in (looked, grained)]
+
     def _paste_look(self, parts: Sequence[Pictures], rests: Sequence[Pictures]) -> Tested:
         """By the mean difference between members and usual pictures, or by what is fine in a single member.
 
         Whichever takes pictures more nearly as far along the cue's direction as members are: no logit is looked at.
         """
-        rng = np.random.default_rng(self.seed)
-        few = self.other_pictures[:CONTROL]
-        donors = rng.integers(0, len(self.held_pictures), len(self.others))
-        looked = given_look(self.other_pictures, look_of(self.found, self.usual), rng)
-        grained = given_grain(self.other_pictures, self.held_pictures[donors])
-        ways = self._way_gone(looked), self._way_gone(grained)
-        by_look = not abs(ways[1] - 1) < abs(ways[0] - 1)
-        self.arrived = ways[0] if by_look else ways[1]
+        looked, grained = self.looks or self._looks()
+        by_look = not abs(grained[0] - 1) < abs(looked[0] - 1)
+        self.arrived, given = looked if by_look else grained
+        rng, few = np.random.default_rng(self.seed + 1), self.other_pictures[:CONTROL]
         if by_look:
             controls = [given_look(few, look_of(one, rest), rng) for one, rest in zip(parts, rests, strict=True)]
         else:
             controls = [given_grain(few, own[rng.integers(0, len(own), len(few))]) for own in self.part_pictures]
-        after = self.probe.logits(looked if by_look else grained)
+        after = self.probe.logits(given)
         return self._given("paste", after, [self.probe.logits(pictures) for pictures in controls])
 
     def _way_gone(self, given: Pictures) -> float:

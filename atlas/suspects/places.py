@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from atlas.models import Preprocess
 from atlas.suspects.probe import Pictures, Probe
+from atlas.suspects.wandering import Patch, smoothed
 
 Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
-BLUR = 0.018
-"""Of a picture's side: 0.6 to 4 pixels for pictures of 32 to 224."""
 HALF = 0.4
 """Share of the largest answer that is still the cue: of planted stickers the box is then nearest to the true one."""
 WIDE = 0.5
@@ -31,7 +30,8 @@ class Place:
     asked about, all of one size. answer: float64 (height, width), the mean answer of members above that of the usual.
     density: in the box, of what other classes are recognised by, 1 being the average. level: the mean of
     usual pictures along the direction. fixed: whether it is at one place in all pictures. mask: bool (height, width),
-    the pixels that stand in place of the picture where these are more like a frame than a box; None otherwise.
+    the pixels that stand in place of the picture where these are more like a frame than a box; None otherwise. patch:
+    what is somewhere in each picture, at no fixed place, where there is such a thing; `box` is then WHOLE.
     """
 
     box: Box
@@ -41,11 +41,12 @@ class Place:
     level: float
     fixed: bool = False
     mask: NDArray[np.bool_] | None = None
+    patch: Patch | None = None
 
     @property
     def local(self) -> bool:
         """Whether it has a place of its own, or pixels of its own."""
-        return self.box != WHOLE or self.mask is not None
+        return self.box != WHOLE or self.mask is not None or self.patch is not None
 
     def masks(self, boxes: Sequence[Box]) -> list[NDArray[np.bool_]]:
         """The cue's pixels in pictures in which it has these boxes."""
@@ -53,7 +54,9 @@ class Place:
         return [self.mask if self.mask is not None else mask_of(box, height, width) for box in boxes]
 
     def boxes_in(self, probe: Probe, direction: NDArray[np.float32], pictures: Pictures) -> list[Box]:
-        """The cue's box in each of other pictures that have it: of the same size, near the same place."""
+        """The cue's box in each of other pictures that have it: of the same size, near the same place if it has one."""
+        if self.patch is not None:
+            return self.patch.boxes_in(pictures)
         if self.box == WHOLE:
             return [WHOLE] * len(pictures)
         if self.fixed:
@@ -79,12 +82,9 @@ def find_place(
     mark: the box in pixels where all members have the same ones, if there is one: pixels tell a place more sharply than
     any network. Without it the slopes of the direction do, unless the cue is everywhere, or a mask's pixels.
     """
-    from scipy.ndimage import gaussian_filter
-
     level = float((probe.maps(usual) @ direction).mean())
     inside, outside = probe.slopes(members, direction, level), probe.slopes(usual, direction, level)
-    sigma = max(0.6, BLUR * min(inside.shape[1:]))
-    answer = gaussian_filter((inside.mean(axis=0) - outside.mean(axis=0)).astype(np.float64), sigma).clip(min=0)
+    answer = smoothed(inside.mean(axis=0) - outside.mean(axis=0)).clip(min=0)
     corners = mark
     if mark is None and mask is None and not everywhere:
         corners = _around(answer)
@@ -101,12 +101,9 @@ def find_place(
 
 
 def _boxes(slopes: NDArray[np.float32], corners: tuple[int, int, int, int]) -> list[Box]:
-    from scipy.ndimage import gaussian_filter
-
     height, width = slopes.shape[1:]
     wide, high = corners[2] - corners[0], corners[3] - corners[1]
-    sigma = max(0.6, BLUR * min(height, width))
-    places = [_moved(gaussian_filter(one.astype(np.float64), sigma), corners) for one in slopes]
+    places = [_moved(smoothed(one), corners) for one in slopes]
     return [(x / width, y / height, (x + wide) / width, (y + high) / height) for x, y in places]
 
 

@@ -91,6 +91,8 @@ def _figures(candidate: Candidate, outcome: Outcome | None, verdict: Verdict) ->
             "crispness_natural": max(outcome.crisp_natural, default=math.nan),
             "plainness": outcome.plain,
             "plainness_natural": max(outcome.plain_natural, default=math.nan),
+            "sameness": outcome.same,
+            "sameness_natural": max(outcome.same_natural, default=math.nan),
             "recognised": outcome.before,
             "recognised_without": outcome.without,
             "recognised_usual": outcome.usual,
@@ -123,6 +125,8 @@ def _boxes(
         probe = subject.probes[candidate.layer]
         found = _boxes_of(subject, probe, candidate, outcome.place, shown)
         if outcome.place.box == WHOLE:
+            if outcome.place.patch is not None:  # in every picture elsewhere
+                return None, [list(box) for box in found]
             return list(WHOLE), [list(WHOLE)] * len(shown)
         middle = [float(value) for value in np.median(np.array(found), axis=0).round(4)]
         return middle, [list(box) for box in found]

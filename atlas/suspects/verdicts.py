@@ -24,6 +24,9 @@ PART = 0.75
 PLAIN_ENOUGH, PLAINER = 0.965, 0.09
 """The area under the ROC curve of one plain property, and by how much it must be above every natural part's: of
 planted tints and frames it is 0.97 to 1; of a fifth of a class, cut off by k-means on any layer's mean, up to 0.97."""
+SAME_ENOUGH, SAMER = 0.93, 2.0
+"""The area under the ROC curve of a patch, and by what factor it must err less (1 less the area) than any natural
+part's: of planted ones it is 0.96 to 1, of parts by k-means 0.5 and seldom up to 0.94."""
 CRISPER = 1.4
 """So many times every natural part's must be the crispness of the mean picture."""
 
@@ -98,31 +101,35 @@ def _spurious(candidate: Candidate, outcome: Outcome, used: Used, beyond: float)
     share = float(candidate.figures.get("share_of_class", math.nan))
     crisp = outcome.crisp > CRISPER * max(outcome.crisp_natural, default=math.inf)
     plain = outcome.plain >= PLAIN_ENOUGH and outcome.plain > max(outcome.plain_natural, default=1.0) + PLAINER
+    natural = max(outcome.same_natural, default=1.0)
+    same = outcome.same >= SAME_ENOUGH and SAMER * (1 - outcome.same) < 1 - natural
     place = outcome.place
-    if place.local and place.density > 1:
+    placed = place.local and place.patch is None  # what is anywhere is on the object and off it
+    if placed and place.density > 1:
         return "unlikely", (
             f"It lies where the class is usually recognised: {place.density:.1f} times as much of what the class goes "
             "by lies there as elsewhere."
         )
-    if not (crisp or plain):
+    if not (crisp or plain or same):
         return "unclear", (
             "Its pictures are no more alike in their pixels than natural parts of the class are, so it may be one of "
             "these."
         )
-    alike = (
-        "the same pixels stand at the same place of its pictures"
-        if crisp
-        else f"one plain property of the pixels tells its pictures from others of the class ({outcome.plain:.0%})"
-    )
+    if same:
+        alike = f"the same pixels stand somewhere in its pictures, and in few others of the class ({outcome.same:.0%})"
+    elif crisp:
+        alike = "the same pixels stand at the same place of its pictures"
+    else:
+        alike = f"one plain property of the pixels tells its pictures from others of the class ({outcome.plain:.0%})"
     if not share < PART:  # NaN too
         return "unclear", f"It covers {share:.0%} of the class, so it may be the class itself, though {alike}."
-    if place.local and place.density > OFF_OBJECT:
+    if placed and place.density > OFF_OBJECT:
         return "unclear", f"Although {alike}, it lies where the class is partly recognised."
     if used != "yes":
         return "unclear", f"Although {alike}, whether the network goes by it is undecided."
     if not beyond > 0:
         return "unclear", f"Although {alike}, giving the most of a natural part of the class does about as much."
-    off = "lies off the object" if place.local else "is everywhere in the picture"
+    off = "lies off the object" if placed else "is everywhere in the picture" if place.patch is None else "has no place"
     return "likely", f"It {off}, covers {share:.0%} of the class, and {alike}{_without(outcome)}."
 
 

@@ -77,10 +77,6 @@ class Bench:
         """The atlas of the network that was compared, and its title."""
         for network in open_diff(diff).document["networks"]:
             if network.get("weights") == self.job.model.weights_hash:
-                if network["atlas"] is None:
-                    raise StoreError(
-                        f"{network['title']} was compared as a store: compare its atlas, so that one can look inside"
-                    )
                 return open_atlas((diff / network["atlas"]).resolve()), str(network["title"])
         raise StoreError(f"{pipeline} has the weights of no network in {diff}: name a pipeline that was compared")
 
