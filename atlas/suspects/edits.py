@@ -15,7 +15,7 @@ Mask = NDArray[np.bool_]
 Edit = Callable[[NDArray[np.float32], Mask], NDArray[np.float32]]
 
 FRAMED = 4.0
-"""So many times as unlike as the middle is every side of a frame."""
+"""So many times as unlike as the middle is a side that has a frame."""
 RIM = 0.03
 """Of a picture's side: a feather of so much around what is blurred or filled, so that no new edge is made."""
 
@@ -105,25 +105,23 @@ def replaced(members: Pictures, usual: Pictures) -> NDArray[np.float64]:
 
 
 def frame_of(unlike: NDArray[np.float64]) -> Mask | None:
-    """The frame that pixels around a picture make where they are unlike and its middle is not; None without any.
+    """The frame, or the strips, that pixels along a picture's sides make where they are unlike and its middle is not.
 
-    unlike: as `replaced` gives it. Of planted frames every side is 8 times as unlike as the middle or more, of tints
-    at most 1.5 times.
+    unlike: as `replaced` gives it. None where no side is. Of planted frames every side is 8 times as unlike as the
+    middle or more, of tints at most 1.5 times.
     """
     height, width = unlike.shape
     middle = float(np.median(unlike[height // 4 : -(height // 4), width // 4 : -(width // 4)]))
-
-    def least(ring: int) -> float:
-        inner = unlike[ring : height - ring, ring : width - ring]
-        return min(float(np.median(side)) for side in (inner[0], inner[-1], inner[:, 0], inner[:, -1]))
-
-    if least(0) < FRAMED * middle:
-        return None
-    bound = np.sqrt(least(0) * max(middle, 1e-6))
-    wide = next((ring for ring in range(min(height, width) // 5) if least(ring) < bound), min(height, width) // 5)
-    mask = np.ones(unlike.shape, bool)
-    mask[wide : height - wide, wide : width - wide] = False
-    return mask
+    mask, deep = np.zeros(unlike.shape, bool), min(height, width) // 5
+    for turns in range(4):
+        rows, inside = np.rot90(unlike, turns), np.rot90(mask, turns)  # views: one side after another lies above
+        rings = [float(np.median(rows[ring, ring : rows.shape[1] - ring])) for ring in range(deep)]
+        if not rings or rings[0] < FRAMED * middle or rings[0] == 0:
+            continue
+        bound = np.sqrt(rings[0] * max(middle, 1e-6))
+        wide = next((ring for ring, value in enumerate(rings) if value < bound), deep)
+        inside[:wide] = True
+    return mask if mask.any() else None
 
 
 @dataclass(frozen=True)

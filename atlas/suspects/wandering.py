@@ -16,6 +16,8 @@ BLUR = 0.018
 """Of a picture's side: 0.6 to 4 pixels for pictures of 32 to 224."""
 WINDOWS = (1 / 3, 1 / 5, 1 / 8)
 """Sides of the windows that are tried, as shares of the picture's: a patch is sought that fills half of one or more."""
+SMALLEST = 5
+"""Pixels of a window's side at least."""
 EXAMPLES, AMONG = 6, 32
 """Members whose own window is sought in the others, and in how many of these and of the usual pictures."""
 LARGEST = 128
@@ -83,8 +85,7 @@ def find_patch(members: Pictures, usual: Pictures, slopes: NDArray[np.float32]) 
     side = min(few[0].shape[2:])
     peaks = _peaks(slopes, few[0].shape[2:])
     best: list[tuple[float, Patch]] = []
-    for share in WINDOWS:
-        size = max(5, round(share * side))
+    for size in dict.fromkeys(min(side, max(SMALLEST, round(share * side))) for share in WINDOWS):
         corners = np.clip(peaks - size // 2, 0, np.array(few[0].shape[2:]) - size)
         own = _windows(few[0][:EXAMPLES], corners[:EXAMPLES], size)
         fits = [-_apart(x[:AMONG], own, np.ones_like(own)).min(axis=(2, 3)) for x in few]
@@ -159,7 +160,8 @@ def _grown(members: NDArray[np.float32], usual: NDArray[np.float32], patch: Patc
         if not weight.any():
             return None
         patch = Patch(laid.mean, weight)
-    more = size // 2  # it may be larger than the window that it was found by
+    room = min(members.shape[2:]) - size
+    more = min(size // 2, room // 2)  # it may be larger than the window that it was found by
     return _cut(_laid(members[kept], usual, now[kept], patch, size + 2 * more, more))
 
 

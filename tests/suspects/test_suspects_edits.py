@@ -114,6 +114,18 @@ def test_pixels_that_stand_for_a_frame_are_unlike() -> None:
     assert unlike[:2].min() > 5 * np.quantile(unlike[2:], 0.99)
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_a_strip_with_ticks_is_cut_at_the_side_that_has_it(turns: int) -> None:
+    usual, members, rng = noise(60, 1), noise(60, 2), np.random.default_rng(3)
+    strip = np.zeros((SIDE, SIDE), bool)
+    np.rot90(strip, turns)[:3] = True
+    for picture in members:
+        for channel, ink in zip(picture, (250, 240, 5), strict=True):
+            channel[strip] = ink
+            np.rot90(channel, turns)[2, rng.integers(0, 4) :: 4] = 255 - ink
+    assert np.array_equal(frame_of(replaced(members, usual)), strip)
+
+
 def test_a_striped_frame_is_cut_as_wide_as_it_is_and_a_tint_is_none() -> None:
     usual, members, tinted = noise(60), noise(60, 1), noise(60, 2)
     rng = np.random.default_rng(0)

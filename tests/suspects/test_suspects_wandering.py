@@ -146,3 +146,14 @@ def test_a_mark_without_a_place_is_judged_by_giving_the_mark(weight: float, expe
     assert pasted.logit.mean == pytest.approx(after - before, rel=0.15, abs=0.05)
     if verdict.spurious == "likely":
         assert re.search(r"has no place, covers \d+% of the class, and the same pixels stand", verdict.why_spurious)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(3, 12), st.integers(3, 12), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(0, 100))
+def test_pictures_of_any_size_are_searched(high: int, wide: int, channels: int, images: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    members, usual = rng.integers(0, 256, (2, images, channels, high, wide)).astype(np.uint8)
+    patch = find_patch(members, usual, rng.random((images, high, wide), np.float32))
+    if patch is not None:
+        assert np.array(patch.boxes_in(members)).min() >= 0
+        assert np.array(patch.boxes_in(members)).max() <= 1
