@@ -16,6 +16,8 @@ Edit = Callable[[NDArray[np.float32], Mask], NDArray[np.float32]]
 
 FRAMED = 4.0
 """So many times as unlike as the middle is a side that has a frame."""
+ALONE = 0.1
+"""Quantile of a side's pixels that must be as unlike where only this side has a strip."""
 RIM = 0.03
 """Of a picture's side: a feather of so much around what is blurred or filled, so that no new edge is made."""
 
@@ -112,15 +114,17 @@ def frame_of(unlike: NDArray[np.float64]) -> Mask | None:
     """
     height, width = unlike.shape
     middle = float(np.median(unlike[height // 4 : -(height // 4), width // 4 : -(width // 4)]))
+    sides = [np.rot90(unlike, turns) for turns in range(4)]  # views: one side after another lies above
+    all_round = min(float(np.median(side[0])) for side in sides) >= FRAMED * middle
     mask, deep = np.zeros(unlike.shape, bool), min(height, width) // 5
-    for turns in range(4):
-        rows, inside = np.rot90(unlike, turns), np.rot90(mask, turns)  # views: one side after another lies above
-        rings = [float(np.median(rows[ring, ring : rows.shape[1] - ring])) for ring in range(deep)]
-        if not rings or rings[0] < FRAMED * middle or rings[0] == 0:
-            continue
-        bound = np.sqrt(rings[0] * max(middle, 1e-6))
-        wide = next((ring for ring, value in enumerate(rings) if value < bound), deep)
-        inside[:wide] = True
+    for turns, side in enumerate(sides):
+        # Of a side alone nearly every pixel must be unlike: by chance half of one often are, but not of all four.
+        outer = float(np.quantile(side[0], ALONE))
+        if (all_round or outer >= FRAMED * middle) and outer > 0:
+            rings = [float(np.median(side[ring, ring : side.shape[1] - ring])) for ring in range(deep)]
+            bound = np.sqrt(rings[0] * max(middle, 1e-6))
+            wide = next((ring for ring, value in enumerate(rings) if value < bound), deep)
+            np.rot90(mask, turns)[:wide] = True
     return mask if mask.any() else None
 
 

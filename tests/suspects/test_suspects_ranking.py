@@ -43,7 +43,7 @@ def test_without_the_network_the_order_is_that_of_the_scores() -> None:
 def test_what_stands_out_little_is_listed_only_for_what_it_does(
     used: Used, spurious: Spurious, beyond: float, listed: bool
 ) -> None:
-    assert (ranked([Answer(0.15, 2.0, used, spurious, beyond)]) == [0]) is listed
+    assert (ranked([Answer(0.12, 2.0, used, spurious, beyond)]) == [0]) is listed
 
 
 def test_what_stands_out_is_listed_whatever_it_does() -> None:
