@@ -127,6 +127,8 @@ def _spurious(candidate: Candidate, outcome: Outcome, used: Used, beyond: float)
         return "unclear", f"Although {alike}, it lies where the class is partly recognised."
     if used != "yes":
         return "unclear", f"Although {alike}, whether the network goes by it is undecided."
+    if not (place.local or outcome.arrived >= ARRIVED):
+        return "unclear", f"Although {alike}, the look that was given hardly has what they share."
     if not beyond > 0:
         return "unclear", f"Although {alike}, giving the most of a natural part of the class does about as much."
     off = "lies off the object" if placed else "is everywhere in the picture" if place.patch is None else "has no place"

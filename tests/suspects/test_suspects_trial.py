@@ -97,6 +97,12 @@ def test_a_tint_is_given_whole() -> None:
     expected = (probe.logits(truth) - probe.logits(world.pictures[others]))[:, 0].mean()
     pasted = next(test for test in outcome.tests if test.name == "paste")
     assert pasted.logit.mean == pytest.approx(expected, rel=0.25)
+    candidate, beside = make_candidate(tinted, tinted.marked), (replace(pasted, controls=(0.1,)),)
+    plain = replace(outcome, plain=1.0, plain_natural=(0.5,), tests=beside)  # natural parts that are unlike it
+    assert (judge(candidate, plain).used, judge(candidate, plain).spurious) == ("yes", "likely")
+    hardly = judge(candidate, replace(plain, arrived=0.2))
+    assert hardly.spurious == "unclear"
+    assert "the look that was given hardly has what they share" in hardly.why_spurious
 
 
 class Specks(nn.Module):
